@@ -1,0 +1,1 @@
+//! Benchmarks, their results, and the comparisons with real peers.

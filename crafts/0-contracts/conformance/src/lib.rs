@@ -1,0 +1,1 @@
+//! The conformance suites: what every implementation of a contract must do.

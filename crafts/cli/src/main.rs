@@ -1,0 +1,2 @@
+//! The command line: a thin face over the libraries.
+fn main() {}

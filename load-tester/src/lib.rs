@@ -1,0 +1,1 @@
+//! Closed and open loop load with honest latencies and verified counts.

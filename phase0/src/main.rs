@@ -1,0 +1,2 @@
+//! The whole pipeline, naive on purpose.
+fn main() {}
