@@ -1,0 +1,369 @@
+//! HTTP between an engine (sockets → requests) and whoever answers, without any IO.
+//!
+//! An engine parses bytes into a [`Request`], asks a [`Handler`], and writes the [`Response`]. Around the
+//! handler stands a [`Middleware`] that every engine calls for every request: it may refuse one before its
+//! handler sees it (a missing token), and is told of each answer (rate, errors, duration, trace).
+//!
+//! Every error has one form, [`ApiError`]: a status, a code for machines, a message for people, and where in
+//! the input it went wrong.
+
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
+
+/// A parsed request, borrowed from its connection's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// As sent: methods are case-sensitive.
+    pub method: &'a str,
+    /// The target before any `?`, not percent-decoded.
+    pub path: &'a str,
+    /// The target behind the first `?`, or nothing.
+    pub query: &'a str,
+    /// Header lines in the order sent, values without surrounding white space.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The whole body, decoded from its transfer and content codings.
+    pub body: &'a [u8],
+    /// Who sent it, where that is known.
+    pub peer: Option<SocketAddr>,
+}
+
+impl<'a> Request<'a> {
+    /// The first header of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The value of a query parameter, percent-decoded; the first, if it is given several times.
+    pub fn param(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.params().find_map(|(n, value)| (n == name).then_some(value))
+    }
+
+    /// All query parameters, percent-decoded, in the order sent.
+    pub fn params(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        form_pairs(self.query)
+    }
+}
+
+/// Who answers requests. Called from as many threads as the engine has.
+pub trait Handler: Send + Sync {
+    /// Answers one request. Must not panic on anything that a stranger can send.
+    fn handle(&self, request: &Request<'_>) -> Response;
+}
+
+impl<F: Fn(&Request<'_>) -> Response + Send + Sync> Handler for F {
+    fn handle(&self, request: &Request<'_>) -> Response {
+        self(request)
+    }
+}
+
+/// Stands around every handler of an engine.
+pub trait Middleware: Send + Sync {
+    /// Called with the request before its handler: `Err` is the answer instead of the handler's.
+    ///
+    /// # Errors
+    /// The refusal, ready to be sent.
+    fn before(&self, request: &Request<'_>) -> Result<(), ApiError>;
+
+    /// Called once the answer is known. `request` is `None` where no request could be parsed.
+    fn after(&self, request: Option<&Request<'_>>, status: u16, took: Duration);
+}
+
+/// No middleware at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bare;
+
+impl Middleware for Bare {
+    fn before(&self, _: &Request<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn after(&self, _: Option<&Request<'_>>, _: u16, _: Duration) {}
+}
+
+/// An answer. The engine adds `Content-Length`, `Date` and what the connection needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// `Content-Type`, unless the body is empty.
+    pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Cow<'static, [u8]>,
+}
+
+impl Response {
+    /// A status without a body.
+    pub fn status(status: u16) -> Self {
+        Self { status, content_type: "", headers: Vec::new(), body: Cow::Borrowed(b"") }
+    }
+
+    /// A body of some type.
+    pub fn body(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body: body.into() }
+    }
+
+    /// Plain text.
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self::body(status, "text/plain; charset=utf-8", body.into().into_bytes())
+    }
+
+    /// JSON. What cannot be serialised becomes an error 500.
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Self::body(status, "application/json", body),
+            Err(e) => ApiError::new(500, "not_serialisable", e.to_string()).into(),
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// The one error of every HTTP service: `{"error":{"code":"bad_json","message":"…","at":17}}`, and `detail`
+/// where a client can do more with the parts than with the sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// What went wrong, for machines: snake case, stable, documented in the OpenAPI file.
+    pub code: &'static str,
+    /// What went wrong and what to do next, for people.
+    pub message: String,
+    /// Byte of the body (or of the query text) at which it went wrong.
+    pub at: Option<u64>,
+    /// For 429 and 503: when to try again.
+    pub retry_after_s: Option<u32>,
+    /// For 405: what the path does take.
+    pub allow: Option<&'static str>,
+    /// The parts of the error, as the contract's own error type serialises them.
+    pub detail: Option<Box<serde_json::Value>>,
+}
+
+impl ApiError {
+    /// An error without a place.
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            at: None,
+            retry_after_s: None,
+            allow: None,
+            detail: None,
+        }
+    }
+
+    /// 400 at a byte of the input.
+    pub fn bad_input(code: &'static str, at: usize, message: impl Into<String>) -> Self {
+        Self { at: Some(at as u64), ..Self::new(400, code, message) }
+    }
+
+    /// 404 for a path that no route has.
+    pub fn no_such_path(path: &str) -> Self {
+        let shown: String = path.chars().take(80).collect();
+        Self::new(404, "no_such_path", format!("nothing is served at {shown:?}; GET /openapi lists what is"))
+    }
+
+    /// 405 for a path that has other methods.
+    pub fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Self {
+        let shown: String = method.chars().take(20).collect();
+        let message = format!("{path} takes {allow}, not {shown}");
+        Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", message) }
+    }
+
+    /// An error of a contract's own type, which a remote client can so have back as it was.
+    pub fn of(status: u16, code: &'static str, error: &(impl fmt::Display + Serialize)) -> Self {
+        let detail = serde_json::to_value(error).ok().map(Box::new);
+        Self { detail, ..Self::new(status, code, error.to_string()) }
+    }
+
+    /// Adds `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.code, self.message)?;
+        self.at.map_or(Ok(()), |at| write!(f, " (byte {at})"))
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<ApiError> for Response {
+    fn from(e: ApiError) -> Self {
+        let body = ErrorBody {
+            error: ErrorDetail { code: e.code.to_owned(), message: e.message, at: e.at, detail: e.detail },
+        };
+        let mut response = Self::json(e.status, &body);
+        response.headers.extend(e.retry_after_s.map(|s| ("Retry-After", s.to_string())));
+        response.headers.extend(e.allow.map(|methods| ("Allow", methods.to_owned())));
+        response
+    }
+}
+
+impl From<Result<Response, ApiError>> for Response {
+    fn from(result: Result<Response, ApiError>) -> Self {
+        result.unwrap_or_else(Into::into)
+    }
+}
+
+/// The body of an error, as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+/// See [`ApiError`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For machines.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Byte of the input, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// The parts, where a client can use them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<serde_json::Value>>,
+}
+
+/// Pairs of a query string or of a form body, percent-decoded, `+` as a space.
+pub fn form_pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> + use<'_> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent_decode(name, true), percent_decode(value, true))
+    })
+}
+
+/// Decodes `%41`; what is no valid escape stays as it is, what is no UTF-8 becomes U+FFFD.
+pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    if !text.bytes().any(|b| b == b'%' || (plus_is_space && b == b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(at + 1), hex(at + 2)) {
+            // Two hexadecimal digits make one byte.
+            #[allow(clippy::cast_possible_truncation)]
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+                continue;
+            }
+            (b'+', ..) if plus_is_space => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// Encodes everything but unreserved characters (RFC 3986 §2.3).
+pub fn percent_encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, b| {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(b.into());
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+        out
+    })
+}
+
+/// The reason phrase of a status, for people who read the wire.
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_says_what_and_where() {
+        let response: Response = ApiError::bad_input("bad_json", 17, "expected a value").into();
+        assert_eq!(response.status, 400);
+        assert_eq!(
+            std::str::from_utf8(&response.body).unwrap(),
+            r#"{"error":{"code":"bad_json","message":"expected a value","at":17}}"#
+        );
+        let busy: Response = ApiError::new(503, "queue_full", "try later").retry_after(1).into();
+        assert_eq!(busy.headers, [("Retry-After", "1".to_owned())]);
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let request = Request {
+            method: "GET",
+            path: "/query",
+            query: "name=a%2Bb+c&x&y=1&y=2&bad=%zz",
+            headers: &[],
+            body: b"",
+            peer: None,
+        };
+        assert_eq!(request.param("name").unwrap(), "a+b c");
+        assert_eq!(request.param("x").unwrap(), "");
+        assert_eq!(request.param("y").unwrap(), "1");
+        assert_eq!(request.param("bad").unwrap(), "%zz");
+        assert_eq!(request.param("z"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(text in "\\PC*") {
+            let encoded = percent_encode(&text);
+            prop_assert_eq!(percent_decode(&encoded, true), text);
+        }
+
+        #[test]
+        fn decoding_never_panics(text in "[%+0-9a-zé]*") {
+            let _ = percent_decode(&text, true);
+        }
+    }
+}
