@@ -16,6 +16,7 @@ pub mod limits;
 pub mod batch;
 pub mod labels;
 pub mod matcher;
+pub mod selector;
 pub mod time;
 
 pub mod alert;
@@ -29,4 +30,5 @@ pub mod storage;
 pub use batch::{Batch, BatchError, BatchView, Sample, SeriesRef};
 pub use labels::{LabelError, Labels, LabelsView};
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use selector::{SelectorError, parse_selector};
 pub use time::{TimeRange, TimestampMs};
