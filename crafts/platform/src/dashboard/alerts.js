@@ -17,8 +17,8 @@ export class AlertTables {
     this.rulesRoot = rules;
     this.news = news;
     this.firing = null;
-    alerts.replaceChildren(quiet("Not asked yet."));
-    rules.replaceChildren(quiet("Not asked yet."));
+    alerts.replaceChildren(quiet("Not known yet."));
+    rules.replaceChildren(quiet("Not known yet."));
   }
 
   showAlerts(alerts, nowMs) {

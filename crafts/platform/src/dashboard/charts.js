@@ -3,7 +3,7 @@
 
 import { element, setText } from "./dom.js";
 import { PANELS } from "./panels.js";
-import { clock, UNKNOWN } from "./units.js";
+import { clock, clockMinutes, tick, UNKNOWN } from "./units.js";
 
 const PLOT_HEIGHT_PX = 190;
 const AXIS_WIDTH_PX = 74;
@@ -12,6 +12,8 @@ const CURSOR_GROUP = "machine";
 
 // Byte axes are divided at powers of two, so that they read 256 KiB, 512 KiB and not 244 KiB.
 const BINARY_STEPS = Array.from({ length: 52 }, (_, power) => 2 ** power);
+
+const TIME_STEPS_S = [5, 10, 15, 30, 60, 120, 180, 300, 600];
 
 export class Charts {
   constructor(grid) {
@@ -63,11 +65,17 @@ class ChartCard {
     this.from = from;
     this.to = to;
     const points = this.countPoints();
-    this.empty.hidden = points > 0 || panel.lines.some(({ key }) => this.hidden.has(key));
-    setText(this.empty, emptyText);
+    this.showEmpty(points === 0 && !panel.lines.some(({ key }) => this.hidden.has(key)), emptyText);
     this.draw();
     this.showValues();
     return points;
+  }
+
+  // Axes without a line would show numbers that mean nothing.
+  showEmpty(empty, words) {
+    this.empty.hidden = !empty;
+    this.plot.classList.toggle("blank", empty);
+    setText(this.empty, words);
   }
 
   countPoints() {
@@ -79,8 +87,7 @@ class ChartCard {
   // uPlot fixes its series when it is made: another set of lines needs another chart.
   draw() {
     if (typeof window.uPlot !== "function") {
-      setText(this.empty, "the drawing library did not arrive");
-      this.empty.hidden = false;
+      this.showEmpty(true, "the drawing library did not arrive");
       return;
     }
     const shape = JSON.stringify(this.panel.lines.map(({ key, color, dash }) => [key, color, dash]));
@@ -106,7 +113,7 @@ class ChartCard {
     return {
       width: Math.max(this.plot.clientWidth, 120),
       height: PLOT_HEIGHT_PX,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: CURSOR_GROUP }, points: { size: 6 } },
       scales: {
@@ -182,11 +189,23 @@ class ChartCard {
     const pointed = index !== null && this.chart.cursor.left >= 0;
     this.root.classList.toggle("pointed", pointed);
     this.root.dataset.at = pointed ? clock((this.from + index) * 1000) : "";
+    const at = pointed ? index : this.newestIndex();
     for (const { key, value } of this.entries) {
       const line = this.panel.lines.find((one) => one.key === key);
-      const shown = pointed ? line?.values[index] : newest(line?.values ?? []);
-      setText(value, this.panel.scale.format(shown));
+      setText(value, this.panel.scale.format(line?.values[at] ?? null));
     }
+  }
+
+  // The newest second that any line has reached: one line alone may have ended (a disk was taken
+  // away), and then its value is not known, however fresh its last one looks.
+  newestIndex() {
+    const { lines } = this.panel;
+    for (let index = this.to - this.from; index >= 0; index -= 1) {
+      if (lines.some(({ values }) => values[index] !== null)) {
+        return index;
+      }
+    }
+    return null;
   }
 
   resize() {
@@ -201,11 +220,6 @@ class ChartCard {
   }
 }
 
-// The very last second may not have been reached by a sample yet; two back it is silence.
-function newest(values) {
-  return values.at(-1) ?? values.at(-2) ?? values.at(-3) ?? null;
-}
-
 function timeAxis() {
   return {
     font: FONT,
@@ -213,8 +227,12 @@ function timeAxis() {
     grid: { show: false },
     ticks: { stroke: () => ink("grid"), width: 1, size: 4 },
     size: 30,
-    space: 84,
-    values: (_, splits) => splits.map((second) => clock(second * 1000)),
+    space: 64,
+    incrs: TIME_STEPS_S,
+    values: (_, splits) => {
+      const name = splits.every((second) => second % 60 === 0) ? clockMinutes : clock;
+      return splits.map((second) => name(second * 1000));
+    },
   };
 }
 
@@ -227,7 +245,7 @@ function valueAxis(scale) {
     size: AXIS_WIDTH_PX,
     space: 36,
     incrs: scale.kind === "bytes" ? BINARY_STEPS : undefined,
-    values: (_, splits) => splits.map((value) => scale.format(value)),
+    values: (_, splits) => splits.map((value) => tick(scale.format(value))),
   };
 }
 

@@ -155,8 +155,7 @@ function traffic({ select, rateWindowS }, { first, second }) {
       values: rates(values, rateWindowS),
     })),
   }));
-  const busiest = byTraffic(directions.flatMap(({ devices }) => devices));
-  const drawn = busiest.slice(0, DEVICES_MAX);
+  const { drawn, left } = byTraffic(directions.flatMap(({ devices }) => devices));
   const lines = drawn.flatMap((device, color) =>
     directions.flatMap(({ verb, devices }, dash) =>
       devices
@@ -172,28 +171,30 @@ function traffic({ select, rateWindowS }, { first, second }) {
     ),
   );
   const totals = directions.map(({ devices }) => lastKnown(sumColumn(devices.map(({ values }) => values))));
-  const left = busiest.length - drawn.length;
   return {
     headline: lines.length === 0 ? bytes(null) : bytesPerSecond(totals[0]),
     note:
       lines.length === 0
         ? ""
-        : `${first.verb}, ${bytesPerSecond(totals[1])} ${second.verb}${left > 0 ? ` · ${left} quieter not drawn` : ""}`,
+        : `${first.verb}, ${bytesPerSecond(totals[1])} ${second.verb}${left > 0 ? ` · ${left} quiet` : ""}`,
     scale: { kind: "bytes", format: bytesPerSecond, min: 0, maxAtLeast: 1024 },
     lines,
   };
 }
 
-// The names of the devices, the busiest first; those of equal traffic (often none) by name, so that
-// they do not change places from one second to the next.
+// The names of the devices worth a line, and how many are left: the busiest, without those that did
+// nothing at all (unless none did). They are put by name, so that they keep their places and colours
+// while they overtake each other.
 function byTraffic(devices) {
   const sums = new Map();
   for (const { device, values } of devices) {
     const sum = values.reduce((total, value) => total + (value ?? 0), 0);
     sums.set(device, (sums.get(device) ?? 0) + sum);
   }
-  const ranked = [...sums].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).map(([device]) => device);
-  return [...ranked.slice(0, DEVICES_MAX).sort(), ...ranked.slice(DEVICES_MAX)];
+  const ranked = [...sums].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  const busy = ranked.filter(([, sum]) => sum > 0);
+  const drawn = (busy.length > 0 ? busy : ranked).slice(0, DEVICES_MAX).map(([device]) => device);
+  return { drawn: drawn.sort(), left: ranked.length - drawn.length };
 }
 
 function sumColumn(columns) {

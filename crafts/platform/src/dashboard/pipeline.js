@@ -33,7 +33,7 @@ const STAGES = [
     depth: "depth_records",
     facts: (stage) => [
       ["partitions", count(stage.partitions)],
-      ["acknowledged", word(stage.ack)],
+      ["ack level", word(stage.ack)],
     ],
   },
   {
@@ -54,7 +54,7 @@ const STAGES = [
     unit: "queries/s",
     facts: (stage, now) => [
       ["last took", milliseconds(stage.last_ms)],
-      ["read", `${perSecond(now("samples_read_total"))} samples`],
+      ["samples read", perSecond(now("samples_read_total"))],
       ["errors", count(stage.errors_total)],
     ],
   },

@@ -200,30 +200,26 @@ const SILENT_S_MIN = 10;
  * so an agent that stopped looks like a flat line. Uptime rises with every sample: where it stands
  * still for longer than a few of the agent's usual intervals, nothing arrived.
  *
- * Gives for each second whether samples were arriving, the usual interval, and the index of the
- * last arrival (null when the column is empty).
+ * Gives for each second whether it belongs to arriving samples, the usual interval between them,
+ * after how long they are missed, and the index of the last arrival (null when there was none).
  */
 export function heartbeat(uptime) {
   const arrivals = [];
-  let previous = null;
   uptime.forEach((value, i) => {
-    if (value !== null && value !== previous) {
+    if (value !== null && value !== uptime[i - 1]) {
       arrivals.push(i);
     }
-    previous = value;
   });
   const intervalS = median(arrivals.slice(1).map((index, i) => index - arrivals[i])) ?? 1;
   const silentS = Math.max(SILENT_S_MIN, 3 * intervalS);
-  let last = null;
-  let next = 0;
-  const alive = uptime.map((value, i) => {
-    if (arrivals[next] === i) {
-      last = i;
-      next += 1;
-    }
-    return value !== null && last !== null && i - last <= silentS;
+  const alive = new Array(uptime.length).fill(false);
+  arrivals.forEach((arrival, i) => {
+    const next = arrivals[i + 1] ?? uptime.length;
+    // A sample stands for its usual interval, and for a short delay; not for a silence.
+    const until = next - arrival <= silentS ? next : arrival + intervalS;
+    alive.fill(true, arrival, until);
   });
-  return { alive, intervalS, silentS, lastArrival: last };
+  return { alive, intervalS, silentS, lastArrival: arrivals.at(-1) ?? null };
 }
 
 function median(numbers) {

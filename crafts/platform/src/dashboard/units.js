@@ -1,23 +1,28 @@
-// Numbers as a person reads them: three significant digits, a unit, never "NaN". No DOM here.
+// Numbers as a person reads them: three significant digits, a unit, never "NaN". A figure that
+// changes every second keeps its zeroes (4.00, 4.01), so that it does not dance; a mark on an axis
+// drops them (see `tick`). No DOM here.
 
 export const UNKNOWN = "—";
 
 const BINARY_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 const COUNT_UNITS = ["", " k", " M", " G", " T"];
 
-/** 1536 → "1.5 KiB". */
+/** 1536 → "1.50 KiB". */
 export function bytes(value) {
   return scaled(value, 1024, BINARY_UNITS.map((unit) => ` ${unit}`));
 }
 
-/** 1536 → "1.5 KiB/s". */
+/** 1536 → "1.50 KiB/s". */
 export function bytesPerSecond(value) {
   return isNumber(value) ? `${bytes(value)}/s` : UNKNOWN;
 }
 
 /** 0.257 → "25.7 %". */
 export function percent(ratio) {
-  return isNumber(ratio) ? `${(ratio * 100).toFixed(Math.abs(ratio) < 0.0995 ? 1 : 0)} %` : UNKNOWN;
+  if (!isNumber(ratio)) {
+    return UNKNOWN;
+  }
+  return `${(ratio * 100).toFixed(ratio > 0 && ratio < 0.0995 ? 1 : 0)} %`;
 }
 
 /** 12345 → "12.3 k"; whole numbers below 10 000 stay whole. */
@@ -71,6 +76,11 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", {
   hourCycle: "h23",
 });
 
+/** The reader's own wall clock: "13:45". */
+export function clockMinutes(ms) {
+  return clock(ms).slice(0, 5);
+}
+
 /** The reader's own wall clock: "13:45:23". */
 export function clock(ms) {
   return isNumber(ms) ? CLOCK.format(new Date(ms)) : UNKNOWN;
@@ -90,11 +100,16 @@ function scaled(value, step, units) {
   return `${significant(size)}${units[unit]}`;
 }
 
-// Three digits at the most, and no trailing zeroes behind the point: 1.5, 12.3, 123.
+/** The same text for an axis, where "4.00 GiB" is "4 GiB". */
+export function tick(text) {
+  return text.replace(/(\.\d*?)0+(?!\d)/, (_, kept) => (kept === "." ? "" : kept));
+}
+
+// Three digits: 1.50, 12.3, 123.
 function significant(value) {
   const magnitude = Math.abs(value);
-  const digits = magnitude >= 99.95 ? 0 : magnitude >= 9.995 ? 1 : 2;
-  return String(Number(value.toFixed(digits)));
+  const digits = value === 0 || magnitude >= 99.95 ? 0 : magnitude >= 9.995 ? 1 : 2;
+  return value.toFixed(digits);
 }
 
 function isNumber(value) {
