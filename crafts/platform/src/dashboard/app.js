@@ -273,6 +273,7 @@ function showAway(error, pauseMs) {
   const known = page.status ? ` What is shown is from ${clock(page.status.now_ms)}.` : "";
   root.dataset.state = "away";
   setText(byId("state-text"), "away");
+  setText(byId("sample-age"), "");
   setText(byId("banner-text"), `${reasonOf(error)}${known}`);
   byId("retry").hidden = false;
   byId("banner").hidden = false;

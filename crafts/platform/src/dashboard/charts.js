@@ -40,7 +40,7 @@ class ChartCard {
     this.title = title;
     this.headline = element("strong", { class: "headline", text: UNKNOWN });
     this.note = element("span", { class: "quiet note" });
-    this.plot = element("div", { class: "plot" });
+    this.plot = element("div", { class: "plot", "aria-hidden": "true" });
     this.empty = element("p", { class: "empty", text: "waiting for samples" });
     this.legend = element("ul", { class: "legend", "aria-label": `${title}: lines` });
     this.root = element(
