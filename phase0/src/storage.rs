@@ -1,0 +1,220 @@
+//! Stage 3: samples as lines of JSON in one file.
+//!
+//! A line holds one sample: `{"timestamp":1000,"value":"0.5","labels":{"__name__":"cpu","core":"0"}}`.
+//!
+//! What is wrong with it: a sample costs more than a hundred bytes and its labels are written again each time;
+//! whoever asks for one minute of one series reads, and parses, the whole file; nothing is ever deleted.
+
+use crate::json::{self, Value};
+use contracts::{
+    BatchView, Labels, Matcher, TimestampMs,
+    batch::STALE_NAN_BITS,
+    query::{format_value, parse_value},
+    storage::{Select, SelectStats, SeriesReader, SeriesWriter, StorageError, Visit},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// One file of JSON lines.
+pub struct JsonLines {
+    path: PathBuf,
+    /// `None` once a write or a sync has failed: what is on disk is not known then.
+    file: Mutex<Option<File>>,
+}
+
+impl JsonLines {
+    /// Opens or makes the file. A last line that a crash cut short is removed.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::options().create(true).read(true).append(true).open(path)?;
+        let whole = whole_lines_bytes(&mut file)?;
+        if whole < file.metadata()?.len() {
+            file.set_len(whole)?;
+            eprintln!("{}: removed a line that was cut short, at byte {whole}", path.display());
+        }
+        Ok(Self { path: path.to_owned(), file: Mutex::new(Some(file)) })
+    }
+
+    fn with_file(&self, act: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StorageError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone =
+            || StorageError::Failed(format!("{} failed before; restart to go on", self.path.display()));
+        let result = act(file.as_mut().ok_or_else(gone)?);
+        result.map_err(|e| {
+            *file = None;
+            self.failed(&e)
+        })
+    }
+
+    fn failed(&self, error: &io::Error) -> StorageError {
+        StorageError::Failed(format!("{}: {error}", self.path.display()))
+    }
+}
+
+impl SeriesWriter for JsonLines {
+    fn write(&self, batch: &BatchView<'_>) -> Result<(), StorageError> {
+        let mut lines = String::new();
+        for sample in batch.samples() {
+            let labels: Vec<_> = batch
+                .labels(sample.series)
+                .iter()
+                .map(|(name, value)| format!("{}:{}", json::quote(name), json::quote(value)))
+                .collect();
+            let (at, value) = (sample.timestamp.0, value_text(sample.value));
+            lines += &format!(
+                "{{\"timestamp\":{at},\"value\":\"{value}\",\"labels\":{{{}}}}}\n",
+                labels.join(",")
+            );
+        }
+        self.with_file(|file| file.write_all(lines.as_bytes()))
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.with_file(|file| file.sync_data())
+    }
+}
+
+impl SeriesReader for JsonLines {
+    fn select(&self, select: &Select, visit: &mut Visit<'_>) -> Result<SelectStats, StorageError> {
+        let mut found = BTreeMap::<Labels, BTreeMap<i64, f64>>::new();
+        let mut samples = 0;
+        let file = File::open(&self.path).map_err(|e| self.failed(&e))?;
+        let mut lines = BufReader::new(file);
+        let mut line = String::new();
+        for number in 1.. {
+            line.clear();
+            lines.read_line(&mut line).map_err(|e| self.failed(&e))?;
+            // No line feed: the end, or a line that is being written just now.
+            let Some(text) = line.strip_suffix('\n') else { break };
+            let (labels, timestamp, value) = parse_line(text).ok_or_else(|| {
+                StorageError::Failed(format!(
+                    "{}, line {number}: not a sample; remove it to go on",
+                    self.path.display()
+                ))
+            })?;
+            if !select.range.contains(timestamp) || !Matcher::all_match(&select.matchers, labels.view()) {
+                continue;
+            }
+            samples += u64::from(found.entry(labels).or_default().insert(timestamp.0, value).is_none());
+            if samples > select.samples_max as u64 {
+                return Err(StorageError::TooManySamples(select.samples_max));
+            }
+        }
+        let mut stats = SelectStats::default();
+        for (labels, points) in found {
+            let (timestamps, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
+            stats.series += 1;
+            stats.samples += values.len() as u64;
+            if let ControlFlow::Break(()) = visit(labels.view(), &timestamps, &values) {
+                break;
+            }
+        }
+        Ok(stats)
+    }
+}
+
+fn parse_line(text: &str) -> Option<(Labels, TimestampMs, f64)> {
+    let line = json::parse(text.as_bytes()).ok().filter(Value::is_object)?;
+    let labels = line.find("labels").filter(Value::is_object)?;
+    let pairs: Option<Vec<_>> =
+        labels.members().into_iter().map(|(name, value)| Some((name.as_text()?, value.as_text()?))).collect();
+    let labels = Labels::new(pairs?.iter().map(|(name, value)| (name.as_str(), value.as_str()))).ok()?;
+    let value = match line.find("value")?.as_text()?.as_str() {
+        "stale" => f64::from_bits(STALE_NAN_BITS),
+        text => parse_value(text)?,
+    };
+    Some((labels, TimestampMs(line.find("timestamp")?.raw().parse().ok()?), value))
+}
+
+/// As Prometheus writes values, and a word of our own for the one NaN that means something.
+fn value_text(value: f64) -> String {
+    if value.to_bits() == STALE_NAN_BITS { "stale".to_owned() } else { format_value(value) }
+}
+
+/// Bytes up to and with the last line feed, found from the end.
+fn whole_lines_bytes(file: &mut File) -> io::Result<u64> {
+    const STEP: u64 = 64 << 10;
+    let mut end = file.metadata()?.len();
+    let mut piece = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
+        piece.clear();
+        file.seek(SeekFrom::Start(start))?;
+        Read::by_ref(file).take(end - start).read_to_end(&mut piece)?;
+        if let Some(at) = piece.iter().rposition(|b| *b == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::{Batch, TimeRange};
+
+    fn count(storage: &JsonLines) -> Result<u64, StorageError> {
+        let select = Select::new(Vec::new(), TimeRange::ALL);
+        storage.select(&select, &mut |_, _, _| ControlFlow::Continue(())).map(|stats| stats.samples)
+    }
+
+    fn write_two(storage: &JsonLines) {
+        let mut batch = Batch::new();
+        let series = batch.series([("__name__", "cpu")]).unwrap();
+        batch.push(series, TimestampMs(1), 1.0).unwrap();
+        batch.push(series, TimestampMs(2), 2.0).unwrap();
+        storage.write(&BatchView::parse(&batch.encode()).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_line_cut_short_at_any_byte_is_removed_and_the_rest_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        write_two(&JsonLines::open(&path).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let storage = JsonLines::open(&path).unwrap();
+            let kept = whole[..cut].iter().filter(|b| **b == b'\n').count() as u64;
+            assert_eq!(count(&storage), Ok(kept), "cut at byte {cut}");
+            write_two(&storage);
+            assert_eq!(count(&storage), Ok(2));
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_rather_than_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        write_two(&JsonLines::open(&path).unwrap());
+        let text = std::fs::read_to_string(&path).unwrap().replacen("\"2\"", "\"two\"", 1);
+        std::fs::write(&path, text).unwrap();
+        let message = count(&JsonLines::open(&path).unwrap()).unwrap_err().to_string();
+        assert!(message.contains("line 2"), "{message}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_an_error_and_nothing_more_is_accepted() {
+        let storage = JsonLines {
+            path: "/dev/full".into(),
+            file: Mutex::new(Some(File::options().write(true).open("/dev/full").unwrap())),
+        };
+        let mut batch = Batch::new();
+        let series = batch.series([("__name__", "cpu")]).unwrap();
+        batch.push(series, TimestampMs(1), 1.0).unwrap();
+        let bytes = batch.encode();
+        let view = BatchView::parse(&bytes).unwrap();
+        assert!(storage.write(&view).unwrap_err().to_string().contains("No space left"));
+        assert!(storage.write(&view).unwrap_err().to_string().contains("failed before"));
+    }
+}
