@@ -25,6 +25,12 @@ const WINDOWS_S = [60, 300, 900];
 const STORED_WINDOW = "systems-craft.window";
 const STORED_HOST = "systems-craft.host";
 
+/** No answer came: the connection failed, broke, or took too long. */
+class Unreachable extends Error {}
+
+/** An answer came, but not the one that was asked for. */
+class Refused extends Error {}
+
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 
@@ -152,12 +158,6 @@ async function askRange(query, { start, end }) {
   return answer.data.result;
 }
 
-/** No answer came: the connection failed, broke, or took too long. */
-class Unreachable extends Error {}
-
-/** An answer came, but not the one that was asked for. */
-class Refused extends Error {}
-
 async function ask(path) {
   const { response, text } = await answerTo(path);
   if (!response.ok) {
@@ -210,7 +210,7 @@ function pause(ms) {
 // ---- showing --------------------------------------------------------------------------------
 
 function draw() {
-  if (!page.status || document.hidden) {
+  if (!page.status) {
     return;
   }
   const to = Math.floor(page.status.now_ms / 1000);
@@ -304,7 +304,7 @@ function countDown(untilMs) {
 function learnHosts(found) {
   const hosts = [...new Set([...page.hosts, ...found])].sort();
   if (page.host === null && hosts.length > 0) {
-    page.host = hosts.includes(page.wantedHost) ? page.wantedHost : hosts[0];
+    page.host = hosts.includes(page.wantedHost) ? page.wantedHost : (hosts.find(Boolean) ?? hosts[0]);
   }
   const changed = hosts.length !== page.hosts.length;
   page.hosts = hosts;
@@ -338,6 +338,7 @@ function wireControls() {
     page.host = target.value;
     remember(STORED_HOST, target.value);
     store.forget();
+    showHosts();
     page.wake();
   });
   byId("retry").addEventListener("click", () => page.wake());

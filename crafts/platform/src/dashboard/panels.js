@@ -213,7 +213,8 @@ function space({ select }) {
       return { mount: labels.mount ?? "", key: mountKey(labels), used, now: lastKnown(used), free: lastKnown(free) };
     })
     .sort((a, b) => (b.now ?? -1) - (a.now ?? -1));
-  const drawn = mounts.slice(0, MOUNTS_MAX);
+  // By name, as with devices: a filesystem that overtakes another keeps its colour.
+  const drawn = mounts.slice(0, MOUNTS_MAX).sort((a, b) => (a.key < b.key ? -1 : 1));
   const fullest = mounts[0];
   return {
     headline: percent(fullest?.now),

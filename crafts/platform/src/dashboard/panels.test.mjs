@@ -55,13 +55,13 @@ test("traffic is a rate, the busiest devices are drawn and the idle ones counted
   assert.match(note, /100 B\/s sent · 1 quiet/);
 });
 
-test("disk space is the share in use, the fullest filesystem first", () => {
+test("disk space is the share in use, and the fullest filesystem is the headline", () => {
   const mount = (name, size, available) => [
     ["host_filesystem_size_bytes", { mount: name, device: "d" }, () => size],
     ["host_filesystem_available_bytes", { mount: name, device: "d" }, () => available],
   ];
   const { lines, headline, note } = panel(storeOf([...mount("/", 100, 75), ...mount("/data", 2048, 1024)]), "space");
-  assert.deepEqual(lines.map(({ label, values }) => [label, values.at(-1)]), [["/data", 0.5], ["/", 0.25]]);
+  assert.deepEqual(lines.map(({ label, values }) => [label, values.at(-1)]), [["/", 0.25], ["/data", 0.5]]);
   assert.equal(headline, "50 %");
   assert.equal(note, "/data · 1.00 KiB free");
 });
