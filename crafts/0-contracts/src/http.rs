@@ -141,7 +141,7 @@ pub struct ApiError {
     /// For 429 and 503: when to try again.
     pub retry_after_s: Option<u32>,
     /// For 405: what the path does take.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// The parts of the error, as the contract's own error type serialises them.
     pub detail: Option<Box<serde_json::Value>>,
 }
@@ -172,7 +172,8 @@ impl ApiError {
     }
 
     /// 405 for a path that has other methods.
-    pub fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Self {
+    pub fn method_not_allowed(method: &str, path: &str, allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let shown: String = method.chars().take(20).collect();
         let message = format!("{path} takes {allow}, not {shown}");
         Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", message) }
@@ -207,7 +208,7 @@ impl From<ApiError> for Response {
         };
         let mut response = Self::json(e.status, &body);
         response.headers.extend(e.retry_after_s.map(|s| ("Retry-After", s.to_string())));
-        response.headers.extend(e.allow.map(|methods| ("Allow", methods.to_owned())));
+        response.headers.extend(e.allow.map(|methods| ("Allow", methods)));
         response
     }
 }
