@@ -1,0 +1,856 @@
+//! The suite of the log: [`contracts::queue::Log`].
+//!
+//! Retention is the implementation's business: a log may drop records that every group has committed, so claims
+//! that read back hold on to their records by not committing them.
+
+use crate::claim::{
+    Check, Claim, Explain, PATIENCE, Report, ensure, equal, eventually, refused, run, seed, with_seed,
+};
+use contracts::{
+    limits::{FETCH_RECORDS_MAX, GROUPS_MAX, RECORD_BYTES_MAX},
+    queue::{
+        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
+        Records, Ticket,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Opens a fresh, empty log with at least one partition.
+pub type Open = dyn Fn() -> Arc<dyn Log> + Send + Sync;
+
+/// Holds the whole suite against an implementation.
+pub fn check(open: impl Fn() -> Arc<dyn Log> + Send + Sync + 'static) -> Report {
+    let open: Arc<Open> = Arc::new(open);
+    run("queue", &open, CLAIMS)
+}
+
+/// What a log must do.
+pub const CLAIMS: &[Claim<Open>] = &[
+    Claim { says: "a fresh log has a partition or more, each empty from offset 0", check: fresh_is_empty },
+    Claim { says: "what was appended is fetched in order, at consecutive offsets from 0", check: in_order },
+    Claim { says: "a partition holds its own records and no other's", check: partitions_are_apart },
+    Claim { says: "a record may be empty, and may hold any bytes", check: any_bytes },
+    Claim { says: "a record up to the limit is never too large", check: largest_record },
+    Claim { says: "a record over the limit is refused, and nothing of it is taken", check: record_too_large },
+    Claim { says: "tickets count submissions from 1 and settle after a flush", check: tickets_settle },
+    Claim {
+        says: "settled never falls back and never passes what was submitted",
+        check: settled_is_monotonic,
+    },
+    Claim {
+        says: "placed tells where each submission lies, once, in the order of tickets",
+        check: placed_once,
+    },
+    Claim { says: "a flush without submissions changes nothing", check: empty_flush },
+    Claim { says: "waiting for what was never submitted ends after its time", check: wait_gives_up },
+    Claim { says: "the waker is called, or the submission had settled before", check: waker_is_called },
+    Claim { says: "every level up to ack_max is given, and a stronger one refused", check: ack_levels },
+    Claim { says: "a fetch may begin anywhere in the log", check: fetch_from_anywhere },
+    Claim { says: "a fetch returns no more records than asked for", check: fetch_records_max },
+    Claim {
+        says: "a fetch returns no more bytes than asked for, but a first record always",
+        check: fetch_bytes_max,
+    },
+    Claim { says: "a fetch is bounded, whatever is asked for", check: fetch_is_bounded },
+    Claim { says: "a fetch replaces what its buffer held", check: fetch_replaces },
+    Claim { says: "a fetch at the end gives nothing", check: fetch_at_end },
+    Claim { says: "a fetch beyond the end is refused with the true bounds", check: fetch_beyond_end },
+    Claim { says: "a waiting fetch returns when a record comes", check: fetch_wakes },
+    Claim { says: "a waiting fetch gives up after its time", check: fetch_gives_up },
+    Claim { says: "a partition that does not exist is refused everywhere", check: no_such_partition },
+    Claim {
+        says: "several producers lose and duplicate nothing and keep their order",
+        check: many_producers,
+    },
+    Claim { says: "a reader beside a writer sees no gap and no change", check: reader_beside_writer },
+    Claim { says: "a lone member reads every partition", check: lone_member },
+    Claim {
+        says: "a second member begins a new generation and fences the first",
+        check: second_member_fences,
+    },
+    Claim { says: "a member that subscribes again fences its former self", check: same_member_again },
+    Claim { says: "who never joined is fenced", check: stranger_is_fenced },
+    Claim { says: "a fenced commit changes nothing", check: fenced_commit },
+    Claim {
+        says: "what a group committed is told, per partition, and nothing before",
+        check: committed_is_told,
+    },
+    Claim { says: "a group may rewind", check: rewind },
+    Claim { says: "a commit beyond the end is refused with the true bounds", check: commit_beyond_end },
+    Claim { says: "a new member resumes where the group stands", check: commits_outlive_members },
+    Claim { says: "groups do not disturb each other", check: groups_are_apart },
+    Claim { says: "what one group has not committed stays, though another has", check: uncommitted_stays },
+    Claim {
+        says: "below the start a fetch is refused with the true bounds, never answered wrongly",
+        check: below_start,
+    },
+    Claim { says: "bad names of groups and members are refused, the longest good one is not", check: names },
+    Claim { says: "there is a bound on the number of groups", check: too_many_groups },
+];
+
+const FIRST: Partition = Partition(0);
+
+fn fresh_is_empty(open: &Open) -> Check {
+    let log = open();
+    ensure(log.partitions() > 0, || "expected a partition or more, got none".to_owned())?;
+    for partition in partitions(&*log) {
+        equal("bounds of a fresh partition", &bounds(&*log, partition)?, &Bounds::default())?;
+        equal("records of a fresh partition", &fetch(&*log, partition, 0, all())?, &Vec::new())?;
+    }
+    Ok(())
+}
+
+fn in_order(open: &Open) -> Check {
+    for ack in levels(&*open()) {
+        let log = open();
+        let payloads = numbered("record", 300);
+        let offsets = append(&*log, ack, FIRST, &payloads)?;
+        equal("offsets", &offsets, &(0..300).collect())?;
+        let expected: Vec<_> = (0..).zip(payloads).collect();
+        equal(&format!("records at ack {}", ack.as_str()), &read_all(&*log, FIRST)?, &expected)?;
+        equal("bounds", &bounds(&*log, FIRST)?, &Bounds { start: Offset(0), end: Offset(300) })?;
+    }
+    Ok(())
+}
+
+fn partitions_are_apart(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let mut last = Ticket(0);
+    for round in 0..10 {
+        for partition in partitions(&*log) {
+            last = submit(&mut *producer, partition, format!("{}/{round}", partition.0).as_bytes())?;
+        }
+    }
+    settle(&mut *producer, last)?;
+    for partition in partitions(&*log) {
+        let expected: Vec<_> = (0..10).map(|r| (r, format!("{}/{r}", partition.0).into_bytes())).collect();
+        equal(&format!("records of partition {}", partition.0), &read_all(&*log, partition)?, &expected)?;
+    }
+    Ok(())
+}
+
+fn any_bytes(open: &Open) -> Check {
+    let log = open();
+    let payloads = vec![Vec::new(), (0..=255).collect(), vec![0; 10_000], Vec::new(), b"\r\n\r\n".to_vec()];
+    append(&*log, Ack::Memory, FIRST, &payloads)?;
+    equal("payloads", &payloads_of(read_all(&*log, FIRST)?), &payloads)
+}
+
+fn largest_record(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let payload = vec![7; RECORD_BYTES_MAX];
+    let last = match producer.submit(NewRecord { partition: FIRST, payload: &payload }) {
+        // A log that holds less than this in all may say so by back-pressure.
+        Err(LogError::Full) => return Ok(()),
+        result => result.explain("submitting a record of RECORD_BYTES_MAX")?,
+    };
+    settle(&mut *producer, last)?;
+    let records = fetch(&*log, FIRST, 0, FetchLimit { bytes_max: 1, ..all() })?;
+    equal("lengths fetched", &records.iter().map(|(_, p)| p.len()).collect(), &vec![RECORD_BYTES_MAX])?;
+    ensure(records[0].1 == payload, || "the bytes of the largest record changed".to_owned())
+}
+
+fn record_too_large(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let payload = vec![0; RECORD_BYTES_MAX + 1];
+    let result = producer.submit(NewRecord { partition: FIRST, payload: &payload });
+    refused("a record of RECORD_BYTES_MAX + 1", &result, "RecordTooLarge with its size", |e| {
+        matches!(e, LogError::RecordTooLarge { bytes, bytes_max }
+            if *bytes == payload.len() && *bytes_max <= RECORD_BYTES_MAX)
+    })?;
+    let last = submit(&mut *producer, FIRST, b"after")?;
+    settle(&mut *producer, last)?;
+    equal("the log after the refusal", &read_all(&*log, FIRST)?, &vec![(0, b"after".to_vec())])
+}
+
+fn tickets_settle(open: &Open) -> Check {
+    for ack in levels(&*open()) {
+        let log = open();
+        let mut producer = log.producer(ack).explain("producer")?;
+        equal("settled at first", &producer.settled().explain("settled")?, &Ticket(0))?;
+        for round in 0..5 {
+            let tickets =
+                (0..10).map(|_| submit(&mut *producer, FIRST, b"x")).collect::<Result<Vec<_>, _>>()?;
+            let expected: Vec<_> = (1..=10).map(|i| Ticket(round * 10 + i)).collect();
+            equal("tickets", &tickets, &expected)?;
+            let last = Ticket(round * 10 + 10);
+            settle(&mut *producer, last).explain(&format!("settling at ack {}", ack.as_str()))?;
+            equal("settled after that", &producer.settled().explain("settled")?, &last)?;
+        }
+    }
+    Ok(())
+}
+
+fn settled_is_monotonic(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(log.ack_max()).explain("producer")?;
+    let (mut before, mut submitted) = (Ticket(0), Ticket(0));
+    for i in 0..200 {
+        submitted = submit(&mut *producer, FIRST, b"x")?;
+        if i % 7 == 0 {
+            producer.flush().explain("flush")?;
+        }
+        let now = producer.settled().explain("settled")?;
+        ensure(before <= now && now <= submitted, || {
+            format!("settled: expected something from {before:?} to {submitted:?}, got {now:?}")
+        })?;
+        before = now;
+    }
+    settle(&mut *producer, submitted)?;
+    equal("settled in the end", &producer.settled().explain("settled")?, &Ticket(200))
+}
+
+fn placed_once(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let all: Vec<_> = partitions(&*log).collect();
+    let mut expected = Vec::new();
+    let mut next = vec![0; all.len()];
+    let mut placed = Vec::new();
+    for i in 0..100 {
+        let at = i * i % all.len();
+        let ticket = submit(&mut *producer, all[at], b"x")?;
+        expected.push(Placed { ticket, partition: all[at], offset: Offset(next[at]) });
+        next[at] += 1;
+        if i % 10 == 0 {
+            producer.flush().explain("flush")?;
+            // Only ever adds: what was moved out before stays in front.
+            producer.placed(&mut placed);
+        }
+    }
+    settle(&mut *producer, Ticket(100))?;
+    producer.placed(&mut placed);
+    equal("placed", &placed, &expected)?;
+    placed.clear();
+    producer.placed(&mut placed);
+    equal("placed, asked again", &placed, &Vec::new())
+}
+
+fn empty_flush(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(log.ack_max()).explain("producer")?;
+    producer.flush().explain("a flush without submissions")?;
+    producer.flush().explain("another one")?;
+    equal("settled", &producer.settled().explain("settled")?, &Ticket(0))?;
+    equal("wait for nothing", &producer.wait(Ticket(0), PATIENCE).explain("wait")?, &Ticket(0))?;
+    equal("bounds", &bounds(&*log, FIRST)?, &Bounds::default())
+}
+
+fn wait_gives_up(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let last = submit(&mut *producer, FIRST, b"x")?;
+    settle(&mut *producer, last)?;
+    let began = Instant::now();
+    let settled = producer.wait(Ticket(2), Duration::from_millis(100)).explain("wait")?;
+    ensure(began.elapsed() < PATIENCE, || format!("wait for 100 ms took {:?}", began.elapsed()))?;
+    equal("settled after waiting for more than was submitted", &settled, &Ticket(1))
+}
+
+fn waker_is_called(open: &Open) -> Check {
+    let log = open();
+    let mut producer = log.producer(log.ack_max()).explain("producer")?;
+    let calls = Arc::new(Calls::default());
+    producer.set_waker(Waker::from(calls.clone()));
+    for _ in 0..20 {
+        let seen = calls.0.load(Ordering::Acquire);
+        let ticket = submit(&mut *producer, FIRST, b"x")?;
+        producer.flush().explain("flush")?;
+        // As an event loop does it: look once, and look again only if woken.
+        if producer.settled().explain("settled")? < ticket {
+            eventually("the waker is called once a submission may have settled", || {
+                Ok((calls.0.load(Ordering::Acquire) > seen).then_some(()))
+            })?;
+            eventually("settled has moved after the waker was called", || {
+                Ok((producer.settled().explain("settled")? >= ticket).then_some(()))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts how often it was woken. Release pairs with the Acquire of who looks: settled moved before the call.
+#[derive(Default)]
+struct Calls(AtomicUsize);
+
+impl Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn ack_levels(open: &Open) -> Check {
+    let log = open();
+    let best = log.ack_max();
+    for ack in [Ack::Memory, Ack::Os, Ack::Disk] {
+        let result = log.producer(ack).map(|_| "a producer");
+        if ack <= best {
+            result.explain(&format!(
+                "a producer at ack {}, when ack_max is {}",
+                ack.as_str(),
+                best.as_str()
+            ))?;
+        } else {
+            let expected = LogError::AckTooStrong { asked: ack, best };
+            refused("a producer above ack_max", &result, &format!("{expected:?}"), |e| *e == expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn fetch_from_anywhere(open: &Open) -> Check {
+    let log = open();
+    let payloads = numbered("record", 50);
+    append(&*log, Ack::Memory, FIRST, &payloads)?;
+    for from in [0, 1, 25, 49] {
+        let at = usize::try_from(from).explain("an offset")?;
+        let expected: Vec<_> = (from..).zip(payloads[at..].iter().cloned()).collect();
+        equal(&format!("records from {from}"), &fetch(&*log, FIRST, from, all())?, &expected)?;
+    }
+    Ok(())
+}
+
+fn fetch_records_max(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 20))?;
+    for records_max in [1, 7, 20] {
+        let records = fetch(&*log, FIRST, 0, FetchLimit { records_max, ..all() })?;
+        equal(&format!("number of records, at most {records_max}"), &records.len(), &records_max)?;
+    }
+    let records = fetch(&*log, FIRST, 15, FetchLimit { records_max: 7, ..all() })?;
+    equal("offsets, at most 7 from 15", &offsets_of(&records), &(15..20).collect())
+}
+
+fn fetch_bytes_max(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &vec![vec![1; 100]; 10])?;
+    for (bytes_max, expected) in [(100, 1), (199, 1), (200, 2), (1000, 10), (99, 1), (1, 1), (0, 1)] {
+        let records = fetch(&*log, FIRST, 0, FetchLimit { bytes_max, ..all() })?;
+        equal(&format!("records of 100 bytes within {bytes_max}"), &records.len(), &expected)?;
+    }
+    Ok(())
+}
+
+fn fetch_is_bounded(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("", FETCH_RECORDS_MAX + 1))?;
+    let limit = FetchLimit { records_max: usize::MAX, bytes_max: usize::MAX, wait: Duration::ZERO };
+    let got = fetch(&*log, FIRST, 0, limit)?.len();
+    ensure((1..=FETCH_RECORDS_MAX).contains(&got), || {
+        format!("records of a fetch without limits: expected 1 to {FETCH_RECORDS_MAX}, got {got}")
+    })
+}
+
+fn fetch_replaces(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &[b"one".to_vec()])?;
+    let mut records = Records::new();
+    records.push(Offset(77), b"stale");
+    log.fetch(FIRST, Offset(0), all(), &mut records).explain("fetch")?;
+    equal("the buffer after a fetch", &owned(&records), &vec![(0, b"one".to_vec())])?;
+    log.fetch(FIRST, Offset(1), all(), &mut records).explain("fetch at the end")?;
+    equal("the buffer after a fetch of nothing", &owned(&records), &Vec::new())
+}
+
+fn fetch_at_end(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 3))?;
+    equal("records at the end", &fetch(&*log, FIRST, 3, all())?, &Vec::new())
+}
+
+fn fetch_beyond_end(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 3))?;
+    for asked in [4, 5, u64::MAX] {
+        let expected = out_of_range(asked, 0, 3);
+        // With time to wait: it must not wait for what lies beyond the next record.
+        let limit = FetchLimit { wait: Duration::from_millis(50), ..all() };
+        let result = log.fetch(FIRST, Offset(asked), limit, &mut Records::new());
+        refused(&format!("a fetch at {asked} of 0..3"), &result, &format!("{expected:?}"), |e| {
+            *e == expected
+        })?;
+    }
+    Ok(())
+}
+
+fn fetch_wakes(open: &Open) -> Check {
+    let log = open();
+    let reader = {
+        let log = log.clone();
+        thread::spawn(move || {
+            let began = Instant::now();
+            let records = fetch(&*log, FIRST, 0, FetchLimit { wait: PATIENCE * 2, ..all() })?;
+            Ok::<_, String>((records, began.elapsed()))
+        })
+    };
+    // So that the reader most likely waits already. If not, the claim holds all the same.
+    thread::sleep(Duration::from_millis(50));
+    append(&*log, Ack::Memory, FIRST, &[b"news".to_vec()])?;
+    let (records, took) = reader.join().map_err(|_| "the waiting fetch panicked".to_owned())??;
+    equal("what the waiting fetch returned", &records, &vec![(0, b"news".to_vec())])?;
+    ensure(took < PATIENCE, || format!("the record came at once, the fetch after {took:?}"))
+}
+
+fn fetch_gives_up(open: &Open) -> Check {
+    let log = open();
+    let wait = Duration::from_millis(200);
+    let began = Instant::now();
+    let records = fetch(&*log, FIRST, 0, FetchLimit { wait, ..all() })?;
+    let took = began.elapsed();
+    equal("records of an empty log", &records, &Vec::new())?;
+    ensure(took >= wait / 2, || format!("a fetch with {wait:?} to wait gave up after {took:?}"))?;
+    ensure(took < PATIENCE, || format!("a fetch with {wait:?} to wait gave up only after {took:?}"))
+}
+
+fn no_such_partition(open: &Open) -> Check {
+    let log = open();
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    for asked in [log.partitions(), u32::MAX].map(Partition) {
+        let expected = LogError::NoSuchPartition { asked, partitions: log.partitions() };
+        let check = |what: &str, result: Result<(), LogError>| {
+            refused(&format!("{what} partition {}", asked.0), &result, &format!("{expected:?}"), |e| {
+                *e == expected
+            })
+        };
+        check("bounds of", log.bounds(asked).map(|_| ()))?;
+        check("fetch from", log.fetch(asked, Offset(0), all(), &mut Records::new()))?;
+        check("commit in", log.commit(&membership, asked, Offset(0)))?;
+        check("committed in", log.committed("group", asked).map(|_| ()))?;
+        let mut producer = log.producer(Ack::Memory).explain("producer")?;
+        check("submit to", producer.submit(NewRecord { partition: asked, payload: b"x" }).map(|_| ()))?;
+    }
+    Ok(())
+}
+
+fn many_producers(open: &Open) -> Check {
+    const PRODUCERS: usize = 4;
+    const RECORDS_EACH: usize = 500;
+    with_seed(seed(), |rng| {
+        let log = open();
+        let threads: Vec<_> = (0..PRODUCERS)
+            .map(|who| {
+                let (log, mut rng) = (log.clone(), rng.fork());
+                thread::spawn(move || produce_at_random(&*log, &mut rng, who, RECORDS_EACH))
+            })
+            .collect();
+        let mut claimed = BTreeMap::new();
+        for thread in threads {
+            claimed.append(&mut thread.join().map_err(|_| "a producer panicked".to_owned())??);
+        }
+        equal("number of different places told", &claimed.len(), &(PRODUCERS * RECORDS_EACH))?;
+        let mut found = BTreeMap::new();
+        for partition in partitions(&*log) {
+            let records = read_all(&*log, partition)?;
+            equal("offsets", &offsets_of(&records), &(0..records.len() as u64).collect())?;
+            for who in 0..PRODUCERS {
+                let mark = format!("{who}:");
+                let mine: Vec<_> = records.iter().filter(|(_, p)| p.starts_with(mark.as_bytes())).collect();
+                ensure(mine.is_sorted_by_key(|(_, payload)| payload), || {
+                    format!("producer {who}: its records changed their order in partition {}", partition.0)
+                })?;
+            }
+            found.extend(records.into_iter().map(|(offset, payload)| ((partition, offset), payload)));
+        }
+        ensure(found == claimed, || {
+            format!(
+                "the log holds {} records, and not those that {} acknowledgements name",
+                found.len(),
+                claimed.len()
+            )
+        })
+    })
+}
+
+/// Appends numbered records to partitions at random; returns which record lies at which place.
+fn produce_at_random(
+    log: &dyn Log,
+    rng: &mut fastrand::Rng,
+    who: usize,
+    records: usize,
+) -> Result<BTreeMap<(Partition, u64), Vec<u8>>, String> {
+    let mut producer = log.producer(Ack::Memory).explain("producer")?;
+    let (mut payloads, mut last) = (Vec::new(), Ticket(0));
+    for i in 0..records {
+        let payload = format!("{who}:{i:06}").into_bytes();
+        last = submit(&mut *producer, Partition(rng.u32(..log.partitions())), &payload)?;
+        payloads.push(payload);
+        if rng.u8(..) < 30 {
+            producer.flush().explain("flush")?;
+        }
+    }
+    settle(&mut *producer, last)?;
+    let mut placed = Vec::new();
+    producer.placed(&mut placed);
+    equal("number of submissions placed", &placed.len(), &records)?;
+    Ok(placed.iter().zip(payloads).map(|(p, payload)| ((p.partition, p.offset.0), payload)).collect())
+}
+
+fn reader_beside_writer(open: &Open) -> Check {
+    const RECORDS: usize = 2000;
+    let log = open();
+    let writer = {
+        let log = log.clone();
+        thread::spawn(move || {
+            let payloads = numbered("record", RECORDS);
+            payloads.chunks(37).try_for_each(|some| append(&*log, Ack::Memory, FIRST, some).map(|_| ()))
+        })
+    };
+    let mut seen = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while seen.len() < RECORDS && Instant::now() < deadline {
+        let limit = FetchLimit { wait: Duration::from_millis(20), ..all() };
+        seen.append(&mut fetch(&*log, FIRST, seen.len() as u64, limit)?);
+    }
+    writer.join().map_err(|_| "the writer panicked".to_owned())??;
+    equal("offsets seen by the reader", &offsets_of(&seen), &(0..RECORDS as u64).collect())?;
+    equal("payloads seen by the reader", &payloads_of(seen), &numbered("record", RECORDS))
+}
+
+fn lone_member(open: &Open) -> Check {
+    let log = open();
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    equal("group and member", &(&*membership.group, &*membership.member), &("group", "member"))?;
+    let mut given = membership.partitions.clone();
+    given.sort_unstable();
+    equal("partitions of a lone member", &given, &partitions(&*log).collect())?;
+    log.heartbeat(&membership).explain("heartbeat of a lone member")
+}
+
+fn second_member_fences(open: &Open) -> Check {
+    let log = open();
+    let first = log.subscribe("group", "first").explain("subscribe")?;
+    let second = log.subscribe("group", "second").explain("subscribe")?;
+    ensure(second.generation > first.generation, || {
+        format!("generation: expected more than {}, got {}", first.generation, second.generation)
+    })?;
+    let given: BTreeSet<_> = second.partitions.iter().copied().collect();
+    ensure(given.len() == second.partitions.len() && given.iter().all(|p| p.0 < log.partitions()), || {
+        format!("partitions of the second member: expected each once, got {:?}", second.partitions)
+    })?;
+    is_fenced("heartbeat of the first member", &log.heartbeat(&first), &first, second.generation)?;
+    is_fenced(
+        "commit of the first member",
+        &log.commit(&first, FIRST, Offset(0)),
+        &first,
+        second.generation,
+    )?;
+    log.heartbeat(&second).explain("heartbeat of the second member")?;
+    let again = log.subscribe("group", "first").explain("subscribing again")?;
+    log.heartbeat(&again).explain("heartbeat after subscribing again")
+}
+
+fn same_member_again(open: &Open) -> Check {
+    let log = open();
+    let before = log.subscribe("group", "member").explain("subscribe")?;
+    let after = log.subscribe("group", "member").explain("subscribing again")?;
+    ensure(after.generation > before.generation, || {
+        format!("generation: expected more than {}, got {}", before.generation, after.generation)
+    })?;
+    is_fenced("heartbeat of the former self", &log.heartbeat(&before), &before, after.generation)?;
+    log.heartbeat(&after).explain("heartbeat after subscribing again")
+}
+
+fn stranger_is_fenced(open: &Open) -> Check {
+    let log = open();
+    let stranger = |group: &str, generation| Membership {
+        group: group.to_owned(),
+        member: "stranger".to_owned(),
+        generation,
+        partitions: vec![FIRST],
+    };
+    for generation in [0, 1, u64::MAX] {
+        let who = stranger("nobody", generation);
+        let expected = |e: &LogError| matches!(e, LogError::Fenced { asked, .. } if *asked == generation);
+        refused("heartbeat in a group without members", &log.heartbeat(&who), "Fenced", expected)?;
+        refused(
+            "commit in a group without members",
+            &log.commit(&who, FIRST, Offset(0)),
+            "Fenced",
+            expected,
+        )?;
+    }
+    let member = log.subscribe("group", "member").explain("subscribe")?;
+    let who = stranger("group", member.generation);
+    let fenced = |e: &LogError| matches!(e, LogError::Fenced { .. });
+    refused("heartbeat of a stranger who guessed the generation", &log.heartbeat(&who), "Fenced", fenced)?;
+    refused("commit of such a stranger", &log.commit(&who, FIRST, Offset(0)), "Fenced", fenced)?;
+    log.heartbeat(&member).explain("heartbeat of the true member")
+}
+
+fn fenced_commit(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 5))?;
+    let first = log.subscribe("group", "first").explain("subscribe")?;
+    log.commit(&first, FIRST, Offset(1)).explain("commit")?;
+    let second = log.subscribe("group", "second").explain("subscribe")?;
+    is_fenced(
+        "commit of the first member",
+        &log.commit(&first, FIRST, Offset(4)),
+        &first,
+        second.generation,
+    )?;
+    equal("committed", &committed(&*log, "group", FIRST)?, &Some(1))
+}
+
+fn committed_is_told(open: &Open) -> Check {
+    let log = open();
+    for partition in partitions(&*log) {
+        append(&*log, Ack::Memory, partition, &numbered("record", 5))?;
+        equal("committed of an unknown group", &committed(&*log, "group", partition)?, &None)?;
+    }
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    equal("committed before a commit", &committed(&*log, "group", FIRST)?, &None)?;
+    for (next, partition) in (1..=5).cycle().zip(partitions(&*log)) {
+        log.commit(&membership, partition, Offset(next)).explain("commit")?;
+    }
+    for (next, partition) in (1..=5).cycle().zip(partitions(&*log)) {
+        equal("committed", &committed(&*log, "group", partition)?, &Some(next))?;
+    }
+    log.commit(&membership, FIRST, Offset(5)).explain("commit at the end")?;
+    equal("committed at the end", &committed(&*log, "group", FIRST)?, &Some(5))
+}
+
+fn rewind(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 5))?;
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    for next in [3, 1, 0, 2] {
+        log.commit(&membership, FIRST, Offset(next)).explain(&format!("commit at {next}"))?;
+        equal("committed", &committed(&*log, "group", FIRST)?, &Some(next))?;
+    }
+    Ok(())
+}
+
+fn commit_beyond_end(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 5))?;
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    for asked in [6, u64::MAX] {
+        let expected = out_of_range(asked, 0, 5);
+        let result = log.commit(&membership, FIRST, Offset(asked));
+        refused(&format!("a commit at {asked} of 0..5"), &result, &format!("{expected:?}"), |e| {
+            *e == expected
+        })?;
+    }
+    equal("committed", &committed(&*log, "group", FIRST)?, &None)
+}
+
+fn commits_outlive_members(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 5))?;
+    let first = log.subscribe("group", "first").explain("subscribe")?;
+    log.commit(&first, FIRST, Offset(2)).explain("commit")?;
+    let second = log.subscribe("group", "second").explain("subscribe")?;
+    let at = committed(&*log, "group", FIRST)?;
+    equal("where the second member begins", &at, &Some(2))?;
+    equal("what it reads", &offsets_of(&fetch(&*log, FIRST, 2, all())?), &vec![2, 3, 4])?;
+    if second.partitions.contains(&FIRST) {
+        log.commit(&second, FIRST, Offset(5)).explain("commit of the second member")?;
+        equal("committed", &committed(&*log, "group", FIRST)?, &Some(5))?;
+    }
+    Ok(())
+}
+
+fn groups_are_apart(open: &Open) -> Check {
+    let log = open();
+    append(&*log, Ack::Memory, FIRST, &numbered("record", 5))?;
+    let one = log.subscribe("one", "member").explain("subscribe")?;
+    let two = log.subscribe("two", "member").explain("subscribe")?;
+    log.heartbeat(&one).explain("heartbeat after another group was joined")?;
+    log.commit(&one, FIRST, Offset(4)).explain("commit")?;
+    equal("committed of the other group", &committed(&*log, "two", FIRST)?, &None)?;
+    log.commit(&two, FIRST, Offset(1)).explain("commit")?;
+    equal("committed of the first group", &committed(&*log, "one", FIRST)?, &Some(4))?;
+    equal("committed of the second group", &committed(&*log, "two", FIRST)?, &Some(1))
+}
+
+fn uncommitted_stays(open: &Open) -> Check {
+    let log = open();
+    let slow = log.subscribe("slow", "member").explain("subscribe")?;
+    let quick = log.subscribe("quick", "member").explain("subscribe")?;
+    let payloads = numbered("record", 100);
+    append(&*log, Ack::Memory, FIRST, &payloads)?;
+    log.commit(&quick, FIRST, Offset(100)).explain("commit")?;
+    let expected: Vec<_> = (0..).zip(payloads).collect();
+    equal("what the slow group reads", &fetch(&*log, FIRST, 0, all())?, &expected)?;
+    log.commit(&slow, FIRST, Offset(40)).explain("commit")?;
+    append(&*log, Ack::Memory, FIRST, &[b"more".to_vec()])?;
+    equal("what it reads from its commit on", &fetch(&*log, FIRST, 40, all())?[..60], &expected[40..])
+}
+
+fn below_start(open: &Open) -> Check {
+    let log = open();
+    let membership = log.subscribe("group", "member").explain("subscribe")?;
+    let mut payloads = numbered("record", 1000);
+    append(&*log, Ack::Memory, FIRST, &payloads)?;
+    log.commit(&membership, FIRST, Offset(900)).explain("commit")?;
+    payloads.push(b"more".to_vec());
+    append(&*log, Ack::Memory, FIRST, &payloads[1000..])?;
+    let are_true = |b: Bounds| {
+        ensure(b.start.0 <= 900 && b.end.0 == 1001, || {
+            format!("bounds after a commit at 900: expected at most 900 to 1001, got {b:?}")
+        })
+    };
+    are_true(bounds(&*log, FIRST)?)?;
+    let mut records = Records::new();
+    match log.fetch(FIRST, Offset(0), all(), &mut records) {
+        Ok(()) => equal("the first record", &owned(&records).first(), &Some(&(0, payloads[0].clone()))),
+        Err(LogError::OffsetOutOfRange { asked: Offset(0), bounds }) if bounds.start.0 > 0 => {
+            are_true(bounds)
+        }
+        Err(e) => {
+            Err(format!("a fetch at 0: expected record 0 or OffsetOutOfRange with the bounds, got {e:?}"))
+        }
+    }?;
+    let expected: Vec<_> = (900..).zip(payloads[900..].iter().cloned()).collect();
+    equal("what nobody has committed", &fetch(&*log, FIRST, 900, all())?, &expected)
+}
+
+fn names(open: &Open) -> Check {
+    let log = open();
+    let (longest, too_long) = ("n".repeat(128), "n".repeat(129));
+    for bad in ["", too_long.as_str(), "é", "a\nb", "a\0", "\x7f", "a\u{200b}"] {
+        let expected = LogError::BadName(bad.to_owned());
+        let (group, member) = (log.subscribe(bad, "member"), log.subscribe("group", bad));
+        refused("a bad name of a group", &group, &format!("{expected:?}"), |e| *e == expected)?;
+        refused("a bad name of a member", &member, &format!("{expected:?}"), |e| *e == expected)?;
+    }
+    for good in [longest.as_str(), "!", "a-b.c_d/e:f", "~"] {
+        log.subscribe(good, good).explain(&format!("subscribe as {good:?}"))?;
+    }
+    Ok(())
+}
+
+fn too_many_groups(open: &Open) -> Check {
+    let log = open();
+    for i in 0..GROUPS_MAX {
+        log.subscribe(&format!("group-{i}"), "member").explain(&format!("subscribe of group {}", i + 1))?;
+    }
+    let result = log.subscribe("one-too-many", "member");
+    refused("one group too many", &result, "TooManyGroups", |e| *e == LogError::TooManyGroups(GROUPS_MAX))?;
+    log.subscribe("group-0", "other").map(|_| ()).explain("another member of a group that is there")
+}
+
+// ── How the claims talk to a log ─────────────────────────────────────────────────────────────────────────────
+
+/// As much as a claim ever needs, without waiting.
+fn all() -> FetchLimit {
+    FetchLimit { records_max: 10_000, bytes_max: 32 << 20, wait: Duration::ZERO }
+}
+
+fn partitions(log: &dyn Log) -> impl Iterator<Item = Partition> + use<> {
+    (0..log.partitions()).map(Partition)
+}
+
+/// Every acknowledgement that this log can give.
+fn levels(log: &dyn Log) -> Vec<Ack> {
+    [Ack::Memory, Ack::Os, Ack::Disk].into_iter().filter(|ack| *ack <= log.ack_max()).collect()
+}
+
+/// `stem 0000`, `stem 0001`, …
+fn numbered(stem: &str, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|i| format!("{stem} {i:04}").into_bytes()).collect()
+}
+
+/// Appends all payloads with a producer of their own and returns their offsets.
+fn append(log: &dyn Log, ack: Ack, to: Partition, payloads: &[Vec<u8>]) -> Result<Vec<u64>, String> {
+    let mut producer = log.producer(ack).explain("producer")?;
+    let mut last = Ticket(0);
+    for payload in payloads {
+        last = submit(&mut *producer, to, payload)?;
+    }
+    settle(&mut *producer, last)?;
+    let mut placed = Vec::new();
+    producer.placed(&mut placed);
+    equal("number of submissions placed", &placed.len(), &payloads.len())?;
+    Ok(placed.iter().map(|p| p.offset.0).collect())
+}
+
+/// Submits one record; back-pressure is legal, and passes once what is under way has been flushed.
+fn submit(producer: &mut dyn Producer, partition: Partition, payload: &[u8]) -> Result<Ticket, String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match producer.submit(NewRecord { partition, payload }) {
+            Err(LogError::Full) if Instant::now() < deadline => {
+                producer.flush().explain("flush under back-pressure")?;
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.explain("submit"),
+        }
+    }
+}
+
+/// Flushes and waits until everything up to `last` has settled.
+fn settle(producer: &mut dyn Producer, last: Ticket) -> Check {
+    producer.flush().explain("flush")?;
+    equal("settled after a flush and a wait", &producer.wait(last, PATIENCE).explain("wait")?, &last)
+}
+
+fn fetch(
+    log: &dyn Log,
+    partition: Partition,
+    from: u64,
+    limit: FetchLimit,
+) -> Result<Vec<(u64, Vec<u8>)>, String> {
+    let mut records = Records::new();
+    log.fetch(partition, Offset(from), limit, &mut records).explain(&format!("fetch from {from}"))?;
+    Ok(owned(&records))
+}
+
+/// Everything that a partition holds, in as many fetches as that takes.
+fn read_all(log: &dyn Log, partition: Partition) -> Result<Vec<(u64, Vec<u8>)>, String> {
+    let Bounds { start, end } = bounds(log, partition)?;
+    let mut all_records = Vec::new();
+    let mut next = start.0;
+    while next < end.0 {
+        let mut records = fetch(log, partition, next, all())?;
+        let last = records.last().map(|(offset, _)| *offset);
+        next = last.ok_or_else(|| format!("a fetch from {next} of {}..{} gave nothing", start.0, end.0))? + 1;
+        all_records.append(&mut records);
+    }
+    Ok(all_records)
+}
+
+fn bounds(log: &dyn Log, partition: Partition) -> Result<Bounds, String> {
+    log.bounds(partition).explain("bounds")
+}
+
+fn committed(log: &dyn Log, group: &str, partition: Partition) -> Result<Option<u64>, String> {
+    Ok(log.committed(group, partition).explain("committed")?.map(|o| o.0))
+}
+
+fn owned(records: &Records) -> Vec<(u64, Vec<u8>)> {
+    records.iter().map(|(offset, payload)| (offset.0, payload.to_vec())).collect()
+}
+
+fn offsets_of(records: &[(u64, Vec<u8>)]) -> Vec<u64> {
+    records.iter().map(|(offset, _)| *offset).collect()
+}
+
+fn payloads_of(records: Vec<(u64, Vec<u8>)>) -> Vec<Vec<u8>> {
+    records.into_iter().map(|(_, payload)| payload).collect()
+}
+
+fn out_of_range(asked: u64, start: u64, end: u64) -> LogError {
+    LogError::OffsetOutOfRange {
+        asked: Offset(asked),
+        bounds: Bounds { start: Offset(start), end: Offset(end) },
+    }
+}
+
+fn is_fenced(what: &str, result: &Result<(), LogError>, who: &Membership, current: u64) -> Check {
+    let expected = LogError::Fenced { group: who.group.clone(), asked: who.generation, current };
+    refused(what, result, &format!("{expected:?}"), |e| *e == expected)
+}
