@@ -369,9 +369,9 @@ fn load(arguments: &Arguments) -> Result<Load, clap::Error> {
     }
 }
 
-/// 15 hexadecimal digits: enough that no two runs meet.
+/// 12 hexadecimal digits: enough that no two runs meet.
 fn run_id() -> String {
-    format!("{:015x}", fastrand::u64(..) >> 4)
+    format!("{:012x}", fastrand::u64(..) >> 16)
 }
 
 fn within(name: &str, value: u64, max: u64) -> Result<(), clap::Error> {

@@ -24,6 +24,7 @@ use crate::recorder::{Recorder, is_ok};
 use crate::response;
 use crate::sample::Identity;
 use crate::schedule::Schedule;
+use crate::spin::Spin;
 use crate::tally::{Failure, Tally};
 use crate::timer::Timer;
 
@@ -72,7 +73,7 @@ pub(crate) struct LoopReport {
     pub lag: Option<Histogram<u64>>,
     /// By client number.
     pub fates: Vec<(u32, Fates)>,
-    /// Processor time and time on the wall.
+    /// Processor time, without what was spent looking for what had not come yet; and time on the wall.
     pub cpu_ns: Option<u64>,
     pub wall_ns: u64,
     /// When the last answer came, or the last request was given up.
@@ -89,6 +90,7 @@ pub(crate) struct EventLoop<'a> {
     recorder: Recorder,
     poll: Poll,
     timer: Timer,
+    spin: Spin,
     read_buffer: Vec<u8>,
     stop: &'a AtomicBool,
     start: Instant,
@@ -138,6 +140,7 @@ impl<'a> EventLoop<'a> {
             recorder,
             poll,
             timer,
+            spin: Spin::default(),
             stop,
         })
     }
@@ -149,11 +152,7 @@ impl<'a> EventLoop<'a> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.begin_all();
         while !self.finished() {
-            let timeout = self.wait();
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            self.wait(&mut events)?;
             for event in &events {
                 self.on_event(event);
             }
@@ -166,7 +165,9 @@ impl<'a> EventLoop<'a> {
         let ended_at_ns = self.now_ns();
         self.recorder.turn(ended_at_ns);
         self.recorder.finish();
-        let cpu_ns = thread_cpu_ns().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        let cpu_ns = thread_cpu_ns()
+            .zip(cpu_before)
+            .map(|(after, before)| (after - before).saturating_sub(self.spin.spent_ns));
         Ok(LoopReport {
             tally: self.recorder.tally,
             latency: self.recorder.latency,
@@ -198,18 +199,56 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// How long the poll may wait; sets the timer when a request is due before the next sweep.
-    fn wait(&self) -> Duration {
+    /// Waits for events, a request that is due, or the next sweep; first by looking, then asleep.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.now_ns();
-        let sweep = Duration::from_nanos(self.next_sweep_ns.saturating_sub(now_ns));
+        let wake_ns = self.next_due_ns().map_or(self.next_sweep_ns, |due_ns| due_ns.min(self.next_sweep_ns));
+        if wake_ns <= now_ns || self.spin_until_event(events, now_ns, wake_ns)? {
+            return if wake_ns <= now_ns { self.look(events, Duration::ZERO) } else { Ok(()) };
+        }
+        let mut timeout = Duration::from_nanos(wake_ns.saturating_sub(self.now_ns()));
+        if wake_ns < self.next_sweep_ns && !timeout.is_zero() {
+            timeout = self.timer.arm(timeout);
+        }
+        self.look(events, timeout)
+    }
+
+    /// Open loop: when the next request is due, if there is a client to send it.
+    fn next_due_ns(&self) -> Option<u64> {
         match &self.work {
-            Work::Open { schedule, index, .. }
-                if !self.closing && !self.free.is_empty() && *index < schedule.total() =>
-            {
-                let due = Duration::from_nanos(schedule.intended_ns(*index).saturating_sub(now_ns));
-                if due.is_zero() || due >= sweep { due.min(sweep) } else { self.timer.arm(due).min(sweep) }
+            Work::Open { schedule, index, .. } if !self.closing && !self.free.is_empty() => {
+                (*index < schedule.total()).then(|| schedule.intended_ns(*index))
             }
-            _ => sweep,
+            _ => None,
+        }
+    }
+
+    /// Whether there is something to do, found without sleeping.
+    fn spin_until_event(&mut self, events: &mut Events, from_ns: u64, wake_ns: u64) -> io::Result<bool> {
+        let until_ns = from_ns + self.spin.budget_ns(wake_ns - from_ns);
+        let mut now_ns = from_ns;
+        while now_ns < until_ns {
+            self.look(events, Duration::ZERO)?;
+            if !events.is_empty() {
+                self.spin.paid_off(now_ns - from_ns);
+                return Ok(true);
+            }
+            now_ns = self.now_ns();
+        }
+        if until_ns > from_ns {
+            self.spin.was_in_vain(now_ns - from_ns);
+        }
+        Ok(now_ns >= wake_ns)
+    }
+
+    fn look(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(timeout)) {
+            // A signal (Ctrl-C) is looked after by the sweep.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
         }
     }
 

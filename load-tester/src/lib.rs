@@ -28,6 +28,7 @@ mod progress;
 mod recorder;
 mod run;
 mod slo;
+mod spin;
 mod timer;
 
 use std::io;

@@ -1,4 +1,5 @@
 //! The tester against servers of every temper.
+#![allow(clippy::unwrap_used, reason = "in a test that is the assertion")]
 
 mod common;
 

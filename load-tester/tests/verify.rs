@@ -1,4 +1,5 @@
 //! Verify must believe an honest server and catch every kind of liar.
+#![allow(clippy::unwrap_used, reason = "in a test that is the assertion")]
 
 mod common;
 

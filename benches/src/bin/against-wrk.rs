@@ -1,0 +1,267 @@
+//! Is our load tester the bottleneck sooner than wrk is?
+//!
+//! Both load the same nginx, which answers 202 and does nothing else, with one thread, 50 kept connections and a
+//! POST of the same size. wrk sends one fixed request and looks at little of the answer; ours sends another body
+//! each time and keeps a histogram of three digits. Prediction: ours is at least as fast all the same.
+//!
+//! Rounds are rotated (each goes first every other time) and compared within the round, so that a machine that
+//! becomes slower meanwhile makes both slower.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use benches::nginx::Nginx;
+use benches::stats::Spread;
+use benches::tool::{Pinning, find};
+use clap::Parser;
+use load_tester::format::FormatName;
+use load_tester::provenance::Provenance;
+use serde::Serialize;
+
+/// The first word by which this program runs as the load tester, so that both are always the same build.
+const AS_LOAD_TESTER: &str = "--as-load-tester";
+
+const CONNECTIONS: u32 = 50;
+
+/// A name of the length that the tester's runs have.
+const SAMPLE_NAME: &str = "load_0123456789ab";
+
+/// Compares the load tester with wrk on an nginx that answers 202.
+#[derive(Parser, Debug)]
+#[command(name = "against-wrk")]
+struct Arguments {
+    /// Rounds that count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds that each of the two has in a round
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
+    seconds: u32,
+    /// Where the results go
+    #[arg(long, default_value = "benches/results/load-tester-against-wrk.json")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Results {
+    schema: &'static str,
+    reproduce: String,
+    started_at: String,
+    #[serde(flatten)]
+    provenance: Provenance,
+    wrk: String,
+    nginx: String,
+    /// The server's core and the generator's; `null` when nothing was pinned.
+    pinned_to_cores: Option<(usize, usize)>,
+    connections: u32,
+    seconds_each: u32,
+    /// Of wrk's body; the tester's differs by the digits of its client numbers.
+    body_bytes: usize,
+    rounds: Vec<Round>,
+    wrk_requests_per_second: Spread,
+    load_tester_requests_per_second: Spread,
+    /// Ours over wrk's, within each round.
+    ratio: Spread,
+}
+
+#[derive(Debug, Serialize)]
+struct Round {
+    first: &'static str,
+    wrk: f64,
+    load_tester: f64,
+    ratio: f64,
+    /// Share of its core that the tester worked, 0 to 1.
+    load_tester_cpu: Option<f64>,
+}
+
+fn main() -> ExitCode {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == AS_LOAD_TESTER) {
+        words.remove(1);
+        return load_tester::cli::main(words);
+    }
+    match compare(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("against-wrk: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<()> {
+    let (wrk, nginx) = (find("wrk", "wrk")?, find("nginx", "nginx-light")?);
+    let pinning = Pinning::detect();
+    let started_at = jiff::Timestamp::now().to_string();
+    let server = Nginx::start(&nginx, &pinning)?;
+    let directory = tempfile::tempdir()?;
+    let body = FormatName::Json.format().body(SAMPLE_NAME, 37, 1);
+    let script = wrk_script(directory.path(), body.bytes())?;
+    let contest = Contest { pinning: &pinning, wrk: &wrk, script: &script, url: url(&server) };
+
+    // Both once for nothing: caches, branch predictors and nginx's memory are warm for all rounds alike.
+    contest.wrk(1)?;
+    contest.load_tester(1)?;
+    println!("{:>5}  {:>12}  {:>12}  {:>6}", "round", "wrk", "load-tester", "ratio");
+    let mut rounds = Vec::new();
+    for number in 0..arguments.rounds {
+        let round = contest.round(number, arguments.seconds)?;
+        println!("{:>5}  {:>12.0}  {:>12.0}  {:>6.3}", number + 1, round.wrk, round.load_tester, round.ratio);
+        rounds.push(round);
+    }
+    let results = Results {
+        schema: "systems-craft/against-wrk/1",
+        reproduce: format!(
+            "cargo run --release -p benches --bin against-wrk -- --rounds {} --seconds {}",
+            arguments.rounds, arguments.seconds
+        ),
+        started_at,
+        provenance: Provenance::collect(Path::new(".")),
+        wrk: version(&wrk, "-v"),
+        nginx: version(&nginx, "-v"),
+        pinned_to_cores: pinning.cores,
+        connections: CONNECTIONS,
+        seconds_each: arguments.seconds,
+        body_bytes: body.bytes().len(),
+        wrk_requests_per_second: spread(&rounds, |round| round.wrk)?,
+        load_tester_requests_per_second: spread(&rounds, |round| round.load_tester)?,
+        ratio: spread(&rounds, |round| round.ratio)?,
+        rounds,
+    };
+    println!(
+        "median  {:>10.0}  {:>12.0}  {:>6.3}  (rounds {:.3} to {:.3})",
+        results.wrk_requests_per_second.median,
+        results.load_tester_requests_per_second.median,
+        results.ratio.median,
+        results.ratio.min,
+        results.ratio.max
+    );
+    write(&arguments.out, &results)
+}
+
+struct Contest<'a> {
+    pinning: &'a Pinning,
+    wrk: &'a Path,
+    script: &'a Path,
+    url: String,
+}
+
+impl Contest<'_> {
+    fn round(&self, number: u32, seconds: u32) -> Result<Round> {
+        let wrk_first = number.is_multiple_of(2);
+        let (wrk, (load_tester, load_tester_cpu)) = if wrk_first {
+            (self.wrk(seconds)?, self.load_tester(seconds)?)
+        } else {
+            let ours = self.load_tester(seconds)?;
+            (self.wrk(seconds)?, ours)
+        };
+        let first = if wrk_first { "wrk" } else { "load-tester" };
+        Ok(Round { first, wrk, load_tester, ratio: load_tester / wrk, load_tester_cpu })
+    }
+
+    /// wrk's requests a second.
+    fn wrk(&self, seconds: u32) -> Result<f64> {
+        let mut command = self.pinning.generator(self.wrk);
+        command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "-s"]);
+        parse_wrk(&output(command.arg(self.script).arg(&self.url))?)
+    }
+
+    /// The tester's requests a second, and its share of the core.
+    fn load_tester(&self, seconds: u32) -> Result<(f64, Option<f64>)> {
+        let this = std::env::current_exe().context("cannot find this program")?;
+        let mut command = self.pinning.generator(&this);
+        command.args([AS_LOAD_TESTER, "--quiet", "--json", "--threads", "1", "--clients"]);
+        command.args([&CONNECTIONS.to_string(), "--duration", &format!("{seconds}s"), "--url", &self.url]);
+        let report: serde_json::Value =
+            serde_json::from_str(&output(&mut command)?).context("the tester's report")?;
+        let result = &report["result"];
+        ensure!(result["ok"] == result["requests_started"], "the tester had failures: {result:#}");
+        let rate = result["rate_achieved"].as_f64().context("the tester's report has no rate")?;
+        Ok((rate, report["verdict"]["thread_cpu_max"].as_f64()))
+    }
+}
+
+/// A request that wrk builds once: without a `request` function its script costs it nothing while it runs.
+fn wrk_script(directory: &Path, body: &[u8]) -> Result<PathBuf> {
+    let path = directory.join("post.lua");
+    let body = std::str::from_utf8(body)?;
+    let script = format!(
+        "wrk.method = \"POST\"\nwrk.body = [[{body}]]\nwrk.headers[\"Content-Type\"] = \"application/json\"\n"
+    );
+    fs::write(&path, script).context("cannot write wrk's script")?;
+    Ok(path)
+}
+
+/// `Requests/sec:` of wrk's text, provided that every answer was a success.
+fn parse_wrk(text: &str) -> Result<f64> {
+    if let Some(complaint) =
+        text.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"))
+    {
+        bail!("wrk had failures: {}", complaint.trim());
+    }
+    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let rate = rate.with_context(|| format!("wrk's answer has no rate: {text}"))?;
+    rate.trim().parse().context("wrk's rate is not a number")
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed with {}: {}", output.status, said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The first line of what the program says of itself, on whichever stream.
+fn version(program: &Path, flag: &str) -> String {
+    let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+fn url(server: &Nginx) -> String {
+    format!("http://127.0.0.1:{}/metrics", server.port)
+}
+
+fn spread(rounds: &[Round], value: impl Fn(&Round) -> f64) -> Result<Spread> {
+    let values: Vec<f64> = rounds.iter().map(value).collect();
+    Spread::of(&values).context("there were no rounds")
+}
+
+fn write(path: &Path, results: &Results) -> Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let json = serde_json::to_string_pretty(results)? + "\n";
+    fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrks_rate_is_read() {
+        let text = "Running 4s test\n  10 requests in 4.00s, 1.0MB read\nRequests/sec:  60232.38\nTransfer/sec: 8MB\n";
+        assert_eq!(parse_wrk(text).unwrap().to_bits(), 60232.38_f64.to_bits());
+    }
+
+    #[test]
+    fn a_rate_of_failures_is_refused() {
+        assert!(parse_wrk("  Non-2xx or 3xx responses: 5\nRequests/sec: 9.0\n").is_err());
+        assert!(parse_wrk("  Socket errors: connect 1, read 0\nRequests/sec: 9.0\n").is_err());
+        assert!(parse_wrk("nothing").is_err());
+    }
+
+    #[test]
+    fn wrks_body_is_one_that_the_tester_would_send() {
+        let body = FormatName::Json.format().body(SAMPLE_NAME, 37, 1);
+        assert_eq!(body.bytes().len(), 113);
+        let directory = tempfile::tempdir().unwrap();
+        let script = fs::read_to_string(wrk_script(directory.path(), body.bytes()).unwrap()).unwrap();
+        assert!(script.contains(std::str::from_utf8(body.bytes()).unwrap()));
+    }
+}

@@ -1,0 +1,99 @@
+//! Other people's programs: where they are, which package has them, and which core they may use.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+/// Directories that hold servers on Debian, and are often missing from a user's `PATH`.
+const MORE_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
+
+/// The program's path, or an error that says which Debian package to install.
+///
+/// # Errors
+/// When it is nowhere in `PATH` or the system directories.
+pub fn find(program: &str, package: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(MORE_DIRECTORIES.map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("{program} is not installed; on Debian: apt install {package}"))
+}
+
+/// Pins server and generator to a core each, where that is possible.
+#[derive(Clone, Debug)]
+pub struct Pinning {
+    taskset: Option<PathBuf>,
+    /// The server's core and the generator's.
+    pub cores: Option<(usize, usize)>,
+}
+
+impl Pinning {
+    /// With `taskset` and two usable cores; else nothing is pinned.
+    pub fn detect() -> Self {
+        let taskset = find("taskset", "util-linux").ok();
+        let cores = match usable_cores()[..] {
+            [server, generator, ..] if taskset.is_some() => Some((server, generator)),
+            _ => None,
+        };
+        Self { taskset, cores }
+    }
+
+    /// A command that runs `program` on the server's core.
+    pub fn server(&self, program: &Path) -> Command {
+        self.on(self.cores.map(|cores| cores.0), program)
+    }
+
+    /// A command that runs `program` on the generator's core.
+    pub fn generator(&self, program: &Path) -> Command {
+        self.on(self.cores.map(|cores| cores.1), program)
+    }
+
+    fn on(&self, core: Option<usize>, program: &Path) -> Command {
+        match (&self.taskset, core) {
+            (Some(taskset), Some(core)) => {
+                let mut command = Command::new(taskset);
+                command.arg("-c").arg(core.to_string()).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        }
+    }
+}
+
+/// The cores that this process may run on, as Linux lists them.
+fn usable_cores() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.map_or(Vec::new(), parse_core_list)
+}
+
+/// `0-2,5` → 0, 1, 2, 5; what cannot be read is left out.
+fn parse_core_list(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
+    };
+    list.trim().split(',').filter_map(range).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_lists_are_read() {
+        assert_eq!(parse_core_list("\t0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(parse_core_list("3"), [3]);
+        assert_eq!(parse_core_list(""), [0_usize; 0]);
+    }
+
+    #[test]
+    fn a_missing_program_names_its_package() {
+        let error = find("no-such-program-anywhere", "some-package").unwrap_err();
+        assert!(error.to_string().contains("apt install some-package"));
+    }
+}
