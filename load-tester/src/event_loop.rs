@@ -202,12 +202,14 @@ impl<'a> EventLoop<'a> {
     /// Waits for events, a request that is due, or the next sweep; first by looking, then asleep.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ns = self.now_ns();
-        let wake_ns = self.next_due_ns().map_or(self.next_sweep_ns, |due_ns| due_ns.min(self.next_sweep_ns));
+        let due_ns = self.next_due_ns();
+        let wake_ns = due_ns.map_or(self.next_sweep_ns, |due_ns| due_ns.min(self.next_sweep_ns));
         if wake_ns <= now_ns || self.spin_until_event(events, now_ns, wake_ns)? {
             return if wake_ns <= now_ns { self.look(events, Duration::ZERO) } else { Ok(()) };
         }
         let mut timeout = Duration::from_nanos(wake_ns.saturating_sub(self.now_ns()));
-        if wake_ns < self.next_sweep_ns && !timeout.is_zero() {
+        // For a sweep too: oversleeping it by a millisecond would make the request after it late.
+        if due_ns.is_some() && !timeout.is_zero() {
             timeout = self.timer.arm(timeout);
         }
         self.look(events, timeout)

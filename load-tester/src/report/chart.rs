@@ -58,8 +58,8 @@ impl Chart<'_> {
     }
 
     fn y_axis(&self, svg: &mut String, scale: &Scale) {
-        for step in 0..=4 {
-            let value = scale.y_max * f64::from(step) / 4.0;
+        for step in (0_u32..).take_while(|step| f64::from(*step) * scale.y_step <= scale.y_max * 1.001) {
+            let value = f64::from(step) * scale.y_step;
             let y = scale.y(value);
             let _ = write!(
                 svg,
@@ -74,9 +74,9 @@ impl Chart<'_> {
 
     fn x_axis(&self, svg: &mut String, scale: &Scale) {
         let even = || {
-            let step = nice_above((scale.x_max - scale.x_min) / 5.0).max(1.0);
+            let step = nice_above((scale.x_max - scale.x_min) / 6.0, &WHOLE_STEPS).max(1.0);
             let first = (scale.x_min / step).ceil();
-            let ticks = (0..7).map(move |n| (first + f64::from(n)) * step);
+            let ticks = (0..8).map(move |n| (first + f64::from(n)) * step);
             ticks.filter(|x| *x <= scale.x_max).map(|x| (x, format!("{x}"))).collect()
         };
         let ticks: Vec<(f64, String)> = if self.x_ticks.is_empty() { even() } else { self.x_ticks.clone() };
@@ -129,6 +129,7 @@ struct Scale {
     x_min: f64,
     x_max: f64,
     y_max: f64,
+    y_step: f64,
 }
 
 impl Scale {
@@ -142,7 +143,8 @@ impl Scale {
             () if x_max - x_min < 1e-9 => (x_min - 0.5, x_max + 0.5),
             () => (x_min, x_max),
         };
-        Self { x_min, x_max, y_max: 4.0 * nice_above(y_max / 4.0) }
+        let y_step = nice_above(y_max / 5.0, &STEPS);
+        Self { x_min, x_max, y_max: (y_max / y_step - 1e-9).ceil().max(1.0) * y_step, y_step }
     }
 
     fn x(&self, x: f64) -> f64 {
@@ -154,14 +156,20 @@ impl Scale {
     }
 }
 
-/// The next of 1, 2, 2.5, 5 times a power of ten.
-fn nice_above(value: f64) -> f64 {
+/// Steps that people count in, within a power of ten.
+const STEPS: [f64; 5] = [1.0, 2.0, 2.5, 5.0, 10.0];
+
+/// The same for what has no halves.
+const WHOLE_STEPS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
+
+/// The next of `steps` times a power of ten that is not below `value`.
+fn nice_above(value: f64, steps: &[f64]) -> f64 {
     if value.is_nan() || value <= 0.0 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|step| step * power >= value * (1.0 - 1e-9));
-    step.unwrap_or(10.0) * power
+    let step = steps.iter().find(|step| *step * power >= value * (1.0 - 1e-9));
+    step.unwrap_or(&10.0) * power
 }
 
 #[cfg(test)]
@@ -171,7 +179,7 @@ mod tests {
     #[test]
     fn steps_are_round_and_never_below() {
         for (value, nice) in [(0.0, 1.0), (1.0, 1.0), (1.2, 2.0), (2.2, 2.5), (2.6, 5.0), (700.0, 1000.0)] {
-            assert!((nice_above(value) - nice).abs() < 1e-9, "{value}");
+            assert!((nice_above(value, &STEPS) - nice).abs() < 1e-9, "{value}");
         }
     }
 

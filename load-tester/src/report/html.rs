@@ -36,10 +36,10 @@ fn head(page: &mut String, report: &Report, target: &str) -> std::fmt::Result {
     writeln!(page, "<h1>Load on {target}</h1>")?;
     writeln!(
         page,
-        "<p class=\"soft\">{} clients, {} threads, {} samples a request, pipeline {}, {} · {}</p>",
-        workload.clients,
-        workload.threads,
-        workload.batch,
+        "<p class=\"soft\">{}, {}, {} a request, pipeline {}, {} · {}</p>",
+        counted(u64::from(workload.clients), "client"),
+        counted(workload.threads as u64, "thread"),
+        counted(workload.batch as u64, "sample"),
         workload.pipeline,
         if workload.keep_alive { "keep-alive" } else { "a connection each" },
         escape(&report.started_at)
@@ -110,22 +110,26 @@ fn charts(page: &mut String, report: &Report) {
     page.push_str(&rate.figure());
     page.push_str(&latency.figure());
     page.push_str(&percentiles(report).figure());
+    latency_table(page, &report.result.latency_us, report.result.service_us.as_ref());
     page.push_str("</div>\n");
 }
 
 /// Each nine gets the same room, so that the tail is seen.
 fn percentiles(report: &Report) -> Chart<'static> {
     let place = |percentile: f64| -(1.0 - percentile / 100.0).log10();
-    let spectrum = report.spectrum.iter().filter(|(percentile, _)| *percentile < 100.0);
+    let line = |name, class, spectrum: &[(f64, f64)]| {
+        let inside = spectrum.iter().filter(|(percentile, _)| *percentile < 100.0);
+        Line { name, class, points: inside.map(|(percentile, us)| (place(*percentile), *us)).collect() }
+    };
+    let mut lines = vec![line("latency", "a", &report.spectrum)];
+    if let Some(service) = &report.service_spectrum {
+        lines.push(line("from the real send time", "b", service));
+    }
     let nines = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %"];
     Chart {
         title: "Latency by percentile",
         x_label: "percentile of requests",
-        lines: vec![Line {
-            name: "latency",
-            class: "a",
-            points: spectrum.map(|(p, us)| (place(*p), *us)).collect(),
-        }],
+        lines,
         x_ticks: (0_u32..).zip(nines).map(|(nines, text)| (f64::from(nines), text.to_owned())).collect(),
         y_text: &axis_us,
     }
@@ -134,7 +138,6 @@ fn percentiles(report: &Report) -> Chart<'static> {
 fn tables(page: &mut String, report: &Report) {
     let result = &report.result;
     page.push_str("<div class=\"tables\">\n");
-    latency_table(page, &result.latency_us, result.service_us.as_ref());
     let mut counts: Vec<(String, String)> = vec![
         ("requests begun".to_owned(), result.requests_started.to_string()),
         ("due, never begun".to_owned(), report.verdict.not_begun.to_string()),
@@ -170,8 +173,7 @@ fn latency_table(page: &mut String, latency: &Latency, service: Option<&Latency>
             service.map_or(String::new(), |service| format!(" / {}", human_us(service.named()[row].1)));
         (name.to_owned(), format!("{}{service}", human_us(us)))
     });
-    let title =
-        if service.is_some() { "Latency from the intended time / from the real one" } else { "Latency" };
+    let title = if service.is_some() { "Latency from the intended / the real send time" } else { "Latency" };
     table(page, title, &rows.collect::<Vec<_>>());
 }
 
@@ -263,6 +265,10 @@ fn thousands(value: f64) -> String {
         out.push(digit);
     }
     out
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn escape(text: &str) -> String {

@@ -55,6 +55,9 @@ pub struct Report {
     pub seconds: Vec<Second>,
     /// Latency over percentile, for charts: `[percentile, µs]`.
     pub spectrum: Vec<(f64, f64)>,
+    /// The same from when requests were really begun; open loop only. What lies between the two curves is what
+    /// a closed loop would have left out.
+    pub service_spectrum: Option<Vec<(f64, f64)>>,
     /// Every latency that was recorded.
     pub latency_histogram: Counts,
     /// The same from when requests were really begun; open loop only.
@@ -151,8 +154,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            started_at: jiff::Timestamp::try_from(outcome.started_at)
-                .map_or_else(|_| "unknown".to_owned(), |time| time.to_string()),
+            started_at: started_at(outcome),
             command_line,
             provenance,
             workload: workload.clone(),
@@ -162,6 +164,7 @@ impl Report {
             verified,
             seconds: outcome.seconds.clone(),
             spectrum: spectrum(&outcome.latency),
+            service_spectrum: outcome.service.as_ref().map(spectrum),
             latency_histogram: Counts::new(&outcome.latency),
             service_histogram: outcome.service.as_ref().map(Counts::new),
         }
@@ -244,6 +247,12 @@ pub fn json(report: &Report) -> String {
     });
     json.push('\n');
     json
+}
+
+fn started_at(outcome: &Outcome) -> String {
+    let time =
+        jiff::Timestamp::try_from(outcome.started_at).and_then(|time| time.round(jiff::Unit::Millisecond));
+    time.map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
 }
 
 fn by_status(tally: &Tally) -> BTreeMap<String, u64> {

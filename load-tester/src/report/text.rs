@@ -21,7 +21,14 @@ pub fn text(report: &Report) -> String {
 
 fn figures(out: &mut String, report: &Report) -> std::fmt::Result {
     let (workload, result) = (&report.workload, &report.result);
-    writeln!(out, "{}  ({} clients, {} threads)", workload.target, workload.clients, workload.threads)?;
+    writeln!(
+        out,
+        "{}  ({} clients, {} of {} samples each)",
+        workload.target,
+        workload.clients,
+        if workload.keep_alive { "keep-alive, requests" } else { "a connection each, requests" },
+        workload.batch
+    )?;
     let asked = result.rate_asked.map_or(String::new(), |asked| format!(" of {asked:.1} asked"));
     writeln!(
         out,
