@@ -16,6 +16,8 @@
 
 pub mod claim;
 
+pub mod alert;
+pub mod query;
 pub mod queue;
 pub mod storage;
 

@@ -8,5 +8,7 @@
 
 mod models;
 
+mod alert;
+mod query;
 mod queue;
 mod storage;

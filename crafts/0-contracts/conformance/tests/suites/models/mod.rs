@@ -2,6 +2,8 @@
 //!
 //! Without a fault they show that a suite can be passed; with one, that the suite notices.
 
+pub(crate) mod alerter;
+pub(crate) mod engine;
 pub(crate) mod log;
 pub(crate) mod store;
 
