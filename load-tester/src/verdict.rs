@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::run::Outcome;
 use crate::schedule::Shape;
+use crate::tally::Failure;
 use crate::workload::{Load, Workload};
 
 /// An event loop that has used this share of a processor had no time to wait for the server.
@@ -46,6 +47,7 @@ impl Verdict {
         verdict.judge_cpu(outcome);
         verdict.judge_lag();
         verdict.judge_backlog(workload, outcome);
+        verdict.judge_pipeline(workload, outcome);
         verdict.judge_drift(workload, outcome);
         verdict
     }
@@ -85,6 +87,16 @@ impl Verdict {
                 } else {
                     ""
                 }
+            ));
+        }
+    }
+
+    fn judge_pipeline(&mut self, workload: &Workload, outcome: &Outcome) {
+        let cut_off = outcome.tally.failures[Failure::Closed as usize];
+        if workload.pipeline > 1 && cut_off > 0 && outcome.tally.reconnects > 0 {
+            self.notes.push(format!(
+                "The server closed connections on which more requests were on their way: {cut_off} went without an \
+                 answer. It may not keep connections alive; try without --pipeline."
             ));
         }
     }

@@ -73,6 +73,18 @@ fn pipelined_requests_are_all_answered() {
 }
 
 #[test]
+fn pipelining_on_a_server_that_closes_is_explained() {
+    let server = Server::start(Behaviour { one_at_a_time: true, ..Behaviour::default() });
+    let (_, report) = report(&server, &["1", "40", "--pipeline", "4"]);
+    assert!(report["result"]["unanswered"].as_u64().unwrap() > 0);
+    assert!(
+        report["verdict"]["notes"].to_string().contains("try without --pipeline"),
+        "{}",
+        report["verdict"]
+    );
+}
+
+#[test]
 fn several_threads_share_the_clients() {
     let server = server(|_| Answer::Accept);
     let (code, report) = report(&server, &["5", "40", "--threads", "3", "--batch", "4"]);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{Chart, Line};
-use super::text::{human_bytes, human_us, wrong};
+use super::text::{counted, human_bytes, human_us, wrong};
 use super::{Latency, Report};
 use crate::tally::FAILURES;
 use crate::verify::Verified;
@@ -26,7 +26,6 @@ pub fn html(report: &Report) -> String {
     let _ = tiles(&mut page, report);
     charts(&mut page, report);
     tables(&mut page, report);
-    provenance(&mut page, report);
     page.push_str("</main></body></html>\n");
     page
 }
@@ -164,6 +163,7 @@ fn tables(page: &mut String, report: &Report) {
     if let Some(verified) = &report.verified {
         verification(page, verified);
     }
+    provenance(page, report);
     page.push_str("</div>\n");
 }
 
@@ -265,10 +265,6 @@ fn thousands(value: f64) -> String {
         out.push(digit);
     }
     out
-}
-
-fn counted(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn escape(text: &str) -> String {

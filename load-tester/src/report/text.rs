@@ -23,11 +23,11 @@ fn figures(out: &mut String, report: &Report) -> std::fmt::Result {
     let (workload, result) = (&report.workload, &report.result);
     writeln!(
         out,
-        "{}  ({} clients, {} of {} samples each)",
+        "{}  ({}, {}, {} a request)",
         workload.target,
-        workload.clients,
-        if workload.keep_alive { "keep-alive, requests" } else { "a connection each, requests" },
-        workload.batch
+        counted(u64::from(workload.clients), "client"),
+        if workload.keep_alive { "keep-alive" } else { "a connection each" },
+        counted(workload.batch as u64, "sample")
     )?;
     let asked = result.rate_asked.map_or(String::new(), |asked| format!(" of {asked:.1} asked"));
     writeln!(
@@ -133,6 +133,11 @@ pub(super) fn human_us(us: f64) -> String {
         us if us < 1_000_000.0 => format!("{:.2}ms", us / 1000.0),
         us => format!("{:.2}s", us / 1_000_000.0),
     }
+}
+
+/// A number with its noun.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Bytes with a unit that fits.
