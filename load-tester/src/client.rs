@@ -45,6 +45,8 @@ pub(crate) struct Client {
     pub parser: ResponseParser,
     /// The status of the answer being read, between its head and its end.
     pub status: u16,
+    /// Bytes since the last answer's end.
+    pub answer_bytes: usize,
     pub in_flight: VecDeque<InFlight>,
     /// The next request's number.
     pub next_request: u64,
@@ -75,6 +77,7 @@ impl Client {
             stream: None,
             parser: ResponseParser::default(),
             status: 0,
+            answer_bytes: 0,
             in_flight: VecDeque::with_capacity(pipeline),
             next_request: 0,
             retry_at_ns: 0,
@@ -189,6 +192,7 @@ impl Client {
         self.link = Link::Down;
         self.parser = ResponseParser::default();
         self.status = 0;
+        self.answer_bytes = 0;
         self.in_flight.clear();
         self.out.clear();
         self.sent = 0;

@@ -34,6 +34,9 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Events taken from one poll.
 const EVENTS_MAX: usize = 1024;
 
+/// The longest answer. Without a bound, a server that never stops sending would keep the loop reading for ever.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How often timeouts, retries and the stop flag are looked at.
 const SWEEP_INTERVAL_NS: u64 = 20_000_000;
 
@@ -312,6 +315,11 @@ impl<'a> EventLoop<'a> {
     /// Whether the connection these bytes came from is still there.
     fn on_bytes(&mut self, index: usize, mut bytes: &[u8]) -> bool {
         let now_ns = self.now_ns();
+        self.clients[index].answer_bytes += bytes.len();
+        if self.clients[index].answer_bytes > ANSWER_BYTES_MAX {
+            self.lose(index, Failure::Malformed, None);
+            return false;
+        }
         loop {
             let client = &mut self.clients[index];
             match client.parser.next(&mut bytes) {
@@ -344,6 +352,7 @@ impl<'a> EventLoop<'a> {
         // A server that answers before it has the whole request will not read the rest as one.
         let keep_alive = keep_alive && self.config.keep_alive && client.was_sent(&request);
         client.in_flight.pop_front();
+        client.answer_bytes = 0;
         self.in_flight -= 1;
         let status = client.status;
         let latency_ns = now_ns.saturating_sub(request.intended_ns);

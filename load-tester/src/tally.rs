@@ -15,7 +15,7 @@ pub enum Failure {
     Reset,
     /// The server closed the connection before the answer was complete.
     Closed,
-    /// What came was not HTTP.
+    /// What came was not HTTP, or had no end.
     Malformed,
     /// Any other error of the network.
     Io,

@@ -60,7 +60,9 @@ fn an_open_loop_does_not_block_a_server_that_serves_one_at_a_time() {
     let server = Server::start(Behaviour { one_at_a_time: true, ..Behaviour::default() });
     let (code, report) = report(&server, &["20", "--rate", "100", "-d", "1s"]);
     assert_eq!(code, 0);
-    check_counts(&report, 100, 100, 0);
+    // If idle connections were held open, most requests would wait for their timeout.
+    assert_eq!(report["result"]["unanswered"], 0);
+    assert!(report["result"]["answered"].as_u64().unwrap() > 50, "{}", report["result"]);
 }
 
 #[test]
@@ -134,6 +136,14 @@ fn connections_cut_before_or_in_an_answer_leave_requests_unanswered() {
 #[test]
 fn what_is_not_http_is_counted_apart() {
     let server = server(|n| if n == 5 { Answer::Nonsense } else { Answer::Accept });
+    let (_, report) = report(&server, &["1", "20"]);
+    check_counts(&report, 19, 19, 1);
+    assert_eq!(report["result"]["failures"]["malformed"], 1);
+}
+
+#[test]
+fn an_answer_without_an_end_is_cut_off() {
+    let server = server(|n| if n == 5 { Answer::Flood } else { Answer::Accept });
     let (_, report) = report(&server, &["1", "20"]);
     check_counts(&report, 19, 19, 1);
     assert_eq!(report["result"]["failures"]["malformed"], 1);

@@ -34,6 +34,8 @@ pub(crate) enum Answer {
     Silence,
     /// Answers something that is not HTTP.
     Nonsense,
+    /// Answers without ever coming to an end.
+    Flood,
     /// Answers twice.
     Twice,
 }
@@ -195,6 +197,11 @@ impl Shared {
             Answer::Silence => {
                 // Until the tester gives up and closes.
                 let _ = stream.read(&mut [0; 1]);
+                return false;
+            }
+            Answer::Flood => {
+                let _ = stream.write_all(b"HTTP/1.1 202 Accepted\r\n\r\n");
+                while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {}
                 return false;
             }
             Answer::Nonsense => "220 smtp ready\r\n".to_owned(),
