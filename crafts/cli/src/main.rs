@@ -1,2 +1,69 @@
-//! The command line: a thin face over the libraries.
-fn main() {}
+//! `craft`: run the pipeline, feed it, ask it, examine the machine. A thin face over the libraries.
+//!
+//! Data goes to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage; `doctor` and
+//! `conform` exit with 1 when what they examined does not pass.
+
+mod agent;
+mod ask;
+mod doctor;
+mod run;
+mod style;
+
+use clap::{Parser, Subcommand};
+use std::{io::IsTerminal, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// A real-time monitoring pipeline: ingest → queue → storage → query → alert.
+#[derive(Parser)]
+#[command(name = "craft", version, propagate_version = true, max_term_width = 100)]
+struct Args {
+    /// Log as JSON lines, for machines to read.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole pipeline in one process, with this machine's metrics and the live page.
+    Up(run::UpArgs),
+    /// Run one of the five services alone.
+    Serve(run::ServeArgs),
+    /// Collect metrics each second and post them to a pipeline.
+    Agent(agent::AgentArgs),
+    /// Evaluate a query: now, or over a range.
+    Query(ask::QueryArgs),
+    /// List rules and alerts; add or delete a rule.
+    Alerts(ask::AlertsArgs),
+    /// Examine this machine: is it fit to measure on?
+    Doctor(doctor::DoctorArgs),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_logging(args.log_json);
+    let result = match args.command {
+        Command::Up(args) => run::up(&args),
+        Command::Serve(args) => run::serve(&args),
+        Command::Agent(args) => agent::run(&args),
+        Command::Query(args) => ask::query(&args),
+        Command::Alerts(args) => ask::alerts(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    result.unwrap_or_else(|e| {
+        eprintln!("craft: {e:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// To stderr; `RUST_LOG` chooses what (`RUST_LOG=http=debug` shows every request).
+fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().flatten_event(true).init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal() && !style::no_color()).init();
+    }
+}

@@ -1,0 +1,235 @@
+//! `craft up` and `craft serve`: a node in the foreground until Ctrl-C.
+
+use crate::style::{Tone, paint};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use contracts::{alert::Rule, queue::Ack};
+use platform::{Node, NodeConfig, Role};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// How often the foreground looks for a signal.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What every node may be told.
+#[derive(Args)]
+struct Common {
+    /// Keep everything that stays in this directory; it is made if it is not there.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// Implementation of ingestion: a name. A wrong one lists those there are.
+    #[arg(long, value_name = "NAME")]
+    ingest: Option<String>,
+    /// Implementation of the queue: a name, or the URL of a queue service.
+    #[arg(long, value_name = "NAME|URL")]
+    queue: Option<String>,
+    /// Implementation of storage: a name, or the URL of a storage service.
+    #[arg(long, value_name = "NAME|URL")]
+    storage: Option<String>,
+    /// Implementation of the query engine: a name, or the URL of a query service.
+    #[arg(long, value_name = "NAME|URL")]
+    query: Option<String>,
+    /// Implementation of alerting: a name.
+    #[arg(long, value_name = "NAME")]
+    alert: Option<String>,
+    /// Ask clients for this token. Needed to listen beyond this machine.
+    #[arg(long, value_name = "TOKEN", env = "CRAFT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// When to answer 202: once the batch is in memory, at the operating system, or on disk.
+    #[arg(long, value_enum, default_value_t = AckArg::Memory)]
+    ack: AckArg,
+    /// Evaluate the rules every so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    evaluate_every: f64,
+    /// Rules as JSON, `[{"name","expr",…}]`, instead of the ones built in.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Print what was started as one line of JSON, for machines.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AckArg {
+    Memory,
+    Os,
+    Disk,
+}
+
+/// Arguments of `craft up`.
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Listen here; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Do not collect this machine's metrics.
+    #[arg(long)]
+    no_agent: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Arguments of `craft serve`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Which service.
+    role: RoleArg,
+    /// Listen here; without it each service has a port of its own, 8081 to 8085.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleArg {
+    Ingest,
+    Queue,
+    Storage,
+    Query,
+    Alert,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Ingest => Self::Ingest,
+            RoleArg::Queue => Self::Queue,
+            RoleArg::Storage => Self::Storage,
+            RoleArg::Query => Self::Query,
+            RoleArg::Alert => Self::Alert,
+        }
+    }
+}
+
+/// The whole pipeline.
+pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
+    let mut config = NodeConfig::up(args.listen, args.common.data.clone());
+    config.agent = !args.no_agent;
+    args.common.apply(&mut config)?;
+    foreground(&config, args.common.json)
+}
+
+/// One service, whose neighbours are where [`default_port`] says unless a URL says otherwise.
+pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
+    let role = Role::from(args.role);
+    let listen = args.listen.unwrap_or_else(|| ([127, 0, 0, 1], default_port(role)).into());
+    let mut config = NodeConfig::serve(role, listen, args.common.data.clone());
+    for upstream in upstreams(role) {
+        config.chosen.insert(*upstream, format!("http://127.0.0.1:{}", default_port(*upstream)));
+    }
+    args.common.apply(&mut config)?;
+    foreground(&config, args.common.json)
+}
+
+fn default_port(role: Role) -> u16 {
+    match role {
+        Role::Ingest => 8081,
+        Role::Queue => 8082,
+        Role::Storage => 8083,
+        Role::Query => 8084,
+        Role::Alert => 8085,
+    }
+}
+
+/// Whom a service alone calls.
+fn upstreams(role: Role) -> &'static [Role] {
+    match role {
+        Role::Queue => &[],
+        Role::Ingest | Role::Storage => &[Role::Queue],
+        Role::Query => &[Role::Storage],
+        Role::Alert => &[Role::Query],
+    }
+}
+
+impl Common {
+    fn apply(&self, config: &mut NodeConfig) -> Result<()> {
+        let chosen = [
+            (Role::Ingest, &self.ingest),
+            (Role::Queue, &self.queue),
+            (Role::Storage, &self.storage),
+            (Role::Query, &self.query),
+            (Role::Alert, &self.alert),
+        ];
+        config.chosen.extend(chosen.into_iter().filter_map(|(role, name)| Some((role, name.clone()?))));
+        config.token.clone_from(&self.token);
+        config.ack = match self.ack {
+            AckArg::Memory => Ack::Memory,
+            AckArg::Os => Ack::Os,
+            AckArg::Disk => Ack::Disk,
+        };
+        let every = Duration::try_from_secs_f64(self.evaluate_every).ok().filter(|d| !d.is_zero());
+        config.evaluate_every = every.context("--evaluate-every must be a number of seconds above zero")?;
+        if let Some(path) = &self.rules {
+            let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            config.rules = read_rules(&text).with_context(|| format!("{} holds no rules", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A list of rules, or an object with one, as `GET /rules` answers it.
+fn read_rules(text: &[u8]) -> Result<Vec<Rule>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum File {
+        List(Vec<Rule>),
+        Object { rules: Vec<Rule> },
+    }
+    Ok(match serde_json::from_slice(text)? {
+        File::List(rules) | File::Object { rules } => rules,
+    })
+}
+
+fn foreground(config: &NodeConfig, json: bool) -> Result<ExitCode> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second Ctrl-C ends the process at once, drained or not.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let node = Node::start(config)?;
+    announce(config, &node, json);
+    while !stop.load(Ordering::Relaxed) && node.is_serving() {
+        thread::sleep(GLANCE);
+    }
+    let failed = !node.is_serving();
+    eprintln!("stopping; Ctrl-C again ends at once");
+    let drained = node.stop();
+    eprintln!("{drained}");
+    let lost = drained.left.is_some_and(|left| left > 0);
+    Ok(if failed || lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What was started, and where to look.
+fn announce(config: &NodeConfig, node: &Node, json: bool) {
+    let url = format!("http://{}", node.addr());
+    let slots: BTreeMap<_, _> =
+        node.filled().iter().map(|(role, name, _)| (role.as_str(), name.as_str())).collect();
+    if json {
+        println!("{}", serde_json::json!({"url": url, "data_dir": config.data_dir, "slots": slots}));
+        return;
+    }
+    let whole = config.roles.len() == Role::ALL.len();
+    let what = if whole { "the pipeline" } else { config.roles[0].as_str() };
+    println!("{} serves on {}", paint(Tone::Strong, what), paint(Tone::Good, &url));
+    for (role, name, title) in node.filled() {
+        println!("  {:<8} {name:<8} {}", role.as_str(), paint(Tone::Faint, title));
+    }
+    println!("  {:<8} {}", "data", config.data_dir.display());
+    if whole {
+        println!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+    }
+}

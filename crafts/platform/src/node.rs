@@ -1,0 +1,640 @@
+//! A node: some of the five services in this process, wired together, served on one address.
+//!
+//! `craft up` is a node of all five; `craft serve queue` is a node of one. What a role needs and the node does
+//! not run itself, it reaches by URL. Starting binds, opens and wires; [`Node::stop`] drains in the order of
+//! the data's way: no more requests, then what is in the log goes to storage, then the rest may end.
+
+use crate::{
+    agent::{Agent, AgentConfig, HostCollector, Sender},
+    meter::{Metered, Meters, firing},
+    remote::{Client, RemoteAlerter, RemoteLog, RemoteQuery, RemoteStorage},
+    routes::{
+        self, Route, Router,
+        service::{Gauges, Ready},
+    },
+    slots::{Choice, Slots, choose},
+    telemetry::Telemetry,
+};
+use contracts::{
+    alert::{Alerter, Channel, Notification, NotificationKind, Notifier, Rule},
+    ingest::{IngestConfig, Shutdown, Site},
+    query::QueryEngine,
+    queue::{Ack, Log, Partition},
+    storage::{SeriesReader, SeriesWriter, Storage},
+};
+use phase0::consumer::{Consumed, Consumer};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fmt::Write as _,
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// The consumer group that fills storage.
+pub const STORAGE_GROUP: &str = "storage";
+/// How long a stop waits for the log to run empty.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How often a sleeping thread looks whether it should end.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// One of the five services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Takes samples and appends them to a log.
+    Ingest,
+    /// Keeps the log.
+    Queue,
+    /// Consumes the log and keeps series.
+    Storage,
+    /// Answers queries from a storage.
+    Query,
+    /// Evaluates rules by queries, and tells people.
+    Alert,
+}
+
+impl Role {
+    /// All five, in the order of the data's way.
+    pub const ALL: [Self; 5] = [Self::Ingest, Self::Queue, Self::Storage, Self::Query, Self::Alert];
+
+    /// As it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Queue => "queue",
+            Self::Storage => "storage",
+            Self::Query => "query",
+            Self::Alert => "alert",
+        }
+    }
+}
+
+/// What to run, where, and with which implementations.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Which services.
+    pub roles: Vec<Role>,
+    /// Where to listen. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where everything that stays is kept; made if it is not there.
+    pub data_dir: PathBuf,
+    /// For each slot the name of an implementation, or the URL of a service. What is absent is the best there is.
+    pub chosen: BTreeMap<Role, String>,
+    /// The names to choose from.
+    pub slots: Slots,
+    /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
+    pub token: Option<String>,
+    /// When a 202 may be sent.
+    pub ack: Ack,
+    /// How often the rules are evaluated.
+    pub evaluate_every: Duration,
+    /// The rules there are from the start.
+    pub rules: Vec<Rule>,
+    /// Who is told of alerts.
+    pub notifier: Arc<dyn Notifier>,
+    /// Whether this machine's own metrics are collected.
+    pub agent: bool,
+}
+
+impl NodeConfig {
+    /// All five on `listen`, with the page, the agent and the default rules: what `craft up` runs.
+    pub fn up(listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self {
+            roles: Role::ALL.to_vec(),
+            listen,
+            data_dir,
+            chosen: BTreeMap::new(),
+            slots: Slots::default(),
+            token: None,
+            ack: Ack::Memory,
+            evaluate_every: Duration::from_secs(10),
+            rules: default_rules(),
+            notifier: Arc::new(LogNotifier),
+            agent: true,
+        }
+    }
+
+    /// One service alone.
+    pub fn serve(role: Role, listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self { roles: vec![role], agent: false, ..Self::up(listen, data_dir) }
+    }
+}
+
+/// Why a node did not start, in one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {listen}: {why}")]
+    Listen {
+        /// What was asked for.
+        listen: SocketAddr,
+        /// What the operating system said, and what to do.
+        why: String,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot keep data in {}: {why}", dir.display())]
+    DataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A slot was not filled, or a rule was refused.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What a stop did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drained {
+    /// What the consumer did in its whole life, if this node had one.
+    pub consumed: Option<Consumed>,
+    /// Records that were still in the log at the end, if this node had one.
+    pub left: Option<u64>,
+}
+
+/// A running node.
+pub struct Node {
+    addr: SocketAddr,
+    parts: Parts,
+    agent: Option<Agent>,
+    server: Running<()>,
+    consumer: Option<Running<Consumed>>,
+    evaluator: Option<Running<()>>,
+}
+
+struct Running<T> {
+    shutdown: Shutdown,
+    thread: JoinHandle<T>,
+}
+
+/// What the slots were filled with, as far as the roles need it.
+#[derive(Clone, Default)]
+struct Parts {
+    meters: Arc<Meters>,
+    log: Option<Arc<dyn Log>>,
+    storage: Option<Arc<dyn Storage>>,
+    engine: Option<Arc<dyn QueryEngine>>,
+    alerter: Option<Arc<dyn Alerter>>,
+    /// For the page: what sits in each slot.
+    filled: Vec<(Role, String, String)>,
+    /// Services that this node cannot do without.
+    upstreams: Vec<Client>,
+}
+
+impl Node {
+    /// Opens, wires and serves.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left running then.
+    pub fn start(config: &NodeConfig) -> Result<Self, StartError> {
+        check_exposure(config)?;
+        let listener = bind(config.listen)?;
+        let addr = listener.local_addr().map_err(|e| StartError::Config(e.to_string()))?;
+        prepare_dir(config)?;
+        let parts = Parts::open(config)?;
+        for rule in config.rules.iter().filter(|_| config.roles.contains(&Role::Alert)) {
+            let put = parts.alerter.as_ref().map_or(Ok(()), |a| a.put_rule(rule.clone()));
+            put.map_err(|e| StartError::Config(e.to_string()))?;
+        }
+        let server = start_server(config, &parts, listener)?;
+        let consumer = config.roles.contains(&Role::Storage).then(|| start_consumer(&parts)).flatten();
+        let evaluator = config
+            .roles
+            .contains(&Role::Alert)
+            .then(|| start_evaluator(&parts, config.evaluate_every))
+            .flatten();
+        let agent = if config.agent { Some(start_agent(addr, config.token.as_deref())?) } else { None };
+        Ok(Self { addr, parts, agent, server, consumer, evaluator })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What sits in each slot: slot, name, title.
+    pub fn filled(&self) -> &[(Role, String, String)] {
+        &self.parts.filled
+    }
+
+    /// Whether the server still runs; it ends by itself only if its listener fails.
+    pub fn is_serving(&self) -> bool {
+        !self.server.thread.is_finished()
+    }
+
+    /// Stops in the order of the data's way and returns when everything has.
+    pub fn stop(self) -> Drained {
+        if let Some(agent) = self.agent {
+            agent.stop();
+        }
+        self.server.shutdown.set();
+        // A blocking accept sees the flag only when somebody comes in.
+        drop(TcpStream::connect_timeout(&reachable(self.addr), Duration::from_secs(1)));
+        let _ = self.server.thread.join();
+        let consumed = self.consumer.and_then(Running::stop);
+        if let Some(evaluator) = self.evaluator {
+            evaluator.stop();
+        }
+        let left = self.parts.log.as_deref().filter(|_| consumed.is_some()).and_then(|log| depth(log).ok());
+        Drained { consumed, left }
+    }
+}
+
+impl<T> Running<T> {
+    fn spawn(name: &str, run: impl FnOnce(&Shutdown) -> T + Send + 'static) -> Result<Self, StartError>
+    where
+        T: Send + 'static,
+    {
+        let shutdown = Shutdown::new();
+        let seen = shutdown.clone();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&seen));
+        let thread =
+            thread.map_err(|e| StartError::Config(format!("cannot start the thread {name}: {e}")))?;
+        Ok(Self { shutdown, thread })
+    }
+
+    fn stop(self) -> Option<T> {
+        self.shutdown.set();
+        self.thread.join().ok()
+    }
+}
+
+impl Parts {
+    fn open(config: &NodeConfig) -> Result<Self, StartError> {
+        let mut parts = Self::default();
+        let has = |roles: &[Role]| roles.iter().any(|r| config.roles.contains(r));
+        if has(&[Role::Ingest]) {
+            let choice =
+                choose("ingest", &config.slots.ingest, config.chosen.get(&Role::Ingest).map(String::as_str));
+            parts.note(Role::Ingest, choice.map_err(StartError::Config)?);
+        }
+        if has(&[Role::Ingest, Role::Queue, Role::Storage]) {
+            let log = parts.fill(
+                config,
+                Role::Queue,
+                &config.slots.queue,
+                |c| Arc::new(RemoteLog::new(c)) as Arc<dyn Log>,
+                |open| open(&config.data_dir),
+            )?;
+            parts.log = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: log }));
+        }
+        if has(&[Role::Storage, Role::Query]) {
+            let storage = parts.fill(
+                config,
+                Role::Storage,
+                &config.slots.storage,
+                |c| Arc::new(RemoteStorage::new(c)) as Arc<dyn Storage>,
+                |open| open(&config.data_dir),
+            )?;
+            parts.storage = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: storage }));
+        }
+        if has(&[Role::Query, Role::Alert]) {
+            let storage = parts.storage.clone();
+            let engine = parts.fill(
+                config,
+                Role::Query,
+                &config.slots.query,
+                |c| Arc::new(RemoteQuery::new(c)) as Arc<dyn QueryEngine>,
+                |open| Ok(open(storage.ok_or("a query engine needs a storage")? as Arc<dyn SeriesReader>)),
+            )?;
+            parts.engine = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: engine }));
+        }
+        if has(&[Role::Alert]) {
+            let engine = parts.engine.clone();
+            let notifier = Arc::new(Metered { meters: parts.meters.clone(), inner: config.notifier.clone() });
+            let alerter = parts.fill(
+                config,
+                Role::Alert,
+                &config.slots.alert,
+                |c| Arc::new(RemoteAlerter::new(c)) as Arc<dyn Alerter>,
+                |open| Ok(open(engine.ok_or("an alerter needs a query engine")?, notifier)),
+            )?;
+            parts.alerter = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: alerter }));
+        }
+        Ok(parts)
+    }
+
+    /// Fills one slot: with a client if it was chosen by URL, else with the implementation of that name.
+    fn fill<T: ?Sized, F: ?Sized>(
+        &mut self,
+        config: &NodeConfig,
+        slot: Role,
+        choices: &[Choice<F>],
+        remote: impl FnOnce(Client) -> Arc<T>,
+        local: impl FnOnce(&F) -> Result<Arc<T>, String>,
+    ) -> Result<Arc<T>, StartError> {
+        let chosen = config.chosen.get(&slot).map(String::as_str);
+        if let Some(url) = chosen.filter(|c| c.contains("://")) {
+            let client = Client::new(url, config.token.as_deref()).map_err(StartError::Config)?;
+            self.filled.push((slot, "remote".to_owned(), url.to_owned()));
+            self.upstreams.push(client.clone());
+            return Ok(remote(client));
+        }
+        let choice = choose(slot.as_str(), choices, chosen).map_err(StartError::Config)?;
+        self.note(slot, choice);
+        local(&choice.open).map_err(StartError::Config)
+    }
+
+    fn note<F: ?Sized>(&mut self, slot: Role, choice: &Choice<F>) {
+        self.filled.push((slot, choice.name.clone(), choice.title.clone()));
+    }
+}
+
+/// Beyond this machine, only with a token: what listens there can be written to by everybody.
+fn check_exposure(config: &NodeConfig) -> Result<(), StartError> {
+    if config.listen.ip().is_loopback() || config.token.is_some() {
+        return Ok(());
+    }
+    let why = "others could reach it without a token; give --token or CRAFT_TOKEN, or listen on 127.0.0.1"
+        .to_owned();
+    Err(StartError::Listen { listen: config.listen, why })
+}
+
+fn bind(listen: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(listen).map_err(|e| {
+        let advice = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; another program has this port: stop it, or choose one with --listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need rights that this program should not have"
+            }
+            _ => "",
+        };
+        StartError::Listen { listen, why: format!("{e}{advice}") }
+    })
+}
+
+/// Makes the directory and tries whether it can be written to, now rather than at the first sample.
+fn prepare_dir(config: &NodeConfig) -> Result<(), StartError> {
+    let dir = config.data_dir.clone();
+    let probe = dir.join(".writable");
+    let tried =
+        fs::create_dir_all(&dir).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
+    tried.map_err(|e| StartError::DataDir { dir, why: format!("{e}; choose another with --data") })
+}
+
+fn start_server(
+    config: &NodeConfig,
+    parts: &Parts,
+    listener: TcpListener,
+) -> Result<Running<()>, StartError> {
+    let late: Arc<OnceLock<Arc<Telemetry>>> = Arc::default();
+    let router = Arc::new(Router::new(all_routes(config, parts, &late)));
+    let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
+    let _ = late.set(telemetry.clone());
+
+    // The engine of a service without ingestion is the same server without a log.
+    let name = config.chosen.get(&Role::Ingest).map(String::as_str).filter(|c| !c.contains("://"));
+    let choice = choose("ingest", &config.slots.ingest, name).map_err(StartError::Config)?;
+    let log = parts.log.clone().filter(|_| config.roles.contains(&Role::Ingest));
+    let server = (choice.open)(IngestConfig { ack: config.ack, ..IngestConfig::default() }, log);
+    Running::spawn("http", move |shutdown| {
+        let site = Site { listener, rest: &*router, middleware: &*telemetry, shutdown: shutdown.clone() };
+        if let Err(e) = server.serve(&site) {
+            tracing::error!("the server stopped: {e}");
+        }
+    })
+}
+
+fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<Telemetry>>>) -> Vec<Route> {
+    let mut all = routes::service::routes(ready(parts), gauges(parts), telemetry.clone());
+    let has = |role: Role| config.roles.contains(&role);
+    // Alone, the queue and the storage are services to others; in one process they are nobody's business.
+    let alone = config.roles.len() == 1;
+    if has(Role::Ingest) {
+        // Here for the tables only: the server takes these requests before the router sees them.
+        all.push(Route::new("ingest", "POST", "/metrics", |_, _| {
+            Err(contracts::http::ApiError::new(500, "not_reached", "ingestion is the server's own"))
+        }));
+    }
+    if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
+        all.extend(routes::queue::routes(log));
+    }
+    if let Some(storage) = parts.storage.as_ref().filter(|_| has(Role::Storage) && alone) {
+        all.extend(routes::storage::routes(storage));
+    }
+    if let Some(engine) = parts.engine.as_ref().filter(|_| has(Role::Query)) {
+        all.extend(routes::query::routes(engine));
+    }
+    if let Some(alerter) = parts.alerter.as_ref().filter(|_| has(Role::Alert)) {
+        all.extend(routes::alert::routes(alerter));
+    }
+    if config.roles.len() == Role::ALL.len() {
+        all.extend(routes::page::routes(status(config, parts)));
+    }
+    all
+}
+
+/// Ready is who can reach everything that it needs.
+fn ready(parts: &Parts) -> Arc<Ready> {
+    let parts = parts.clone();
+    Arc::new(move || {
+        parts.upstreams.iter().try_for_each(Client::ready)?;
+        parts
+            .log
+            .as_ref()
+            .map_or(Ok(()), |log| log.bounds(Partition(0)).map(|_| ()).map_err(|e| e.to_string()))
+    })
+}
+
+/// Records in the log that storage has not committed yet.
+fn depth(log: &dyn Log) -> Result<u64, contracts::queue::LogError> {
+    (0..log.partitions()).try_fold(0, |sum, partition| {
+        let bounds = log.bounds(Partition(partition))?;
+        let done = log.committed(STORAGE_GROUP, Partition(partition))?.unwrap_or(bounds.start);
+        Ok(sum + bounds.end.0.saturating_sub(done.0.max(bounds.start.0)))
+    })
+}
+
+/// The counters of each stage in Prometheus text.
+fn gauges(parts: &Parts) -> Arc<Gauges> {
+    let parts = parts.clone();
+    Arc::new(move |out| {
+        let m = &parts.meters;
+        let counters = [
+            ("craft_ingest_bytes_total", "Bytes of bodies with samples.", m.ingest_bytes.get()),
+            (
+                "craft_ingest_refused_total",
+                "Requests with samples that were refused.",
+                m.ingest_refused.get(),
+            ),
+            ("craft_queue_records_total", "Records appended to the log.", m.queue_records.get()),
+            ("craft_queue_samples_total", "Samples appended to the log.", m.queue_samples.get()),
+            ("craft_storage_samples_total", "Samples written to storage.", m.storage_samples.get()),
+            ("craft_storage_commits_total", "Syncs of storage.", m.storage_commits.get()),
+            ("craft_query_queries_total", "Queries evaluated.", m.query_queries.get()),
+            ("craft_query_errors_total", "Queries that failed.", m.query_errors.get()),
+            ("craft_query_samples_read_total", "Samples that queries have read.", m.query_samples_read.get()),
+            ("craft_alert_evaluations_total", "Rounds of rule evaluation.", m.alert_evaluations.get()),
+            ("craft_alert_notifications_total", "Notifications delivered.", m.alert_notifications.get()),
+        ];
+        for (name, help, value) in counters {
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
+        }
+        if let Some(depth) = parts.log.as_deref().and_then(|log| depth(log).ok()) {
+            let name = "craft_queue_depth_records";
+            let _ = write!(
+                out,
+                "# HELP {name} Records that storage has not committed.\n# TYPE {name} gauge\n{name} {depth}\n"
+            );
+        }
+    })
+}
+
+/// What the page shows besides the series themselves.
+fn status(config: &NodeConfig, parts: &Parts) -> Arc<dyn Fn() -> Value + Send + Sync> {
+    let (parts, agent, ack) = (parts.clone(), config.agent, config.ack);
+    let data_dir = config.data_dir.display().to_string();
+    let started_ms = phase0::now();
+    Arc::new(move || {
+        let m = &parts.meters;
+        let slots: Vec<_> = parts
+            .filled
+            .iter()
+            .map(|(slot, name, title)| json!({"slot": slot.as_str(), "name": name, "title": title}))
+            .collect();
+        let log = parts.log.as_deref();
+        let alerter = parts.alerter.as_deref();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "shape": "one process", "agent": agent, "data_dir": data_dir,
+            "started_ms": started_ms, "now_ms": phase0::now(), "slots": slots,
+            "stages": {
+                "ingest": {
+                    "requests_total": m.ingest_requests, "refused_total": m.ingest_refused,
+                    "samples_total": m.queue_samples, "bytes_total": m.ingest_bytes,
+                },
+                "queue": {
+                    "records_total": m.queue_records, "samples_total": m.queue_samples, "ack": ack,
+                    "depth_records": log.and_then(|l| depth(l).ok()), "partitions": log.map(Log::partitions),
+                },
+                "storage": {
+                    "batches_total": m.storage_batches, "samples_total": m.storage_samples,
+                    "commits_total": m.storage_commits,
+                },
+                "query": {
+                    "queries_total": m.query_queries, "errors_total": m.query_errors,
+                    "samples_read_total": m.query_samples_read, "last_ms": m.query_last_us.get() as f64 / 1000.0,
+                },
+                "alert": {
+                    "evaluations_total": m.alert_evaluations, "notifications_total": m.alert_notifications,
+                    "rules": alerter.map_or(0, |a| a.rules().unwrap_or_default().len()),
+                    "firing": alerter.map_or(0, firing),
+                },
+            },
+        })
+    })
+}
+
+fn start_consumer(parts: &Parts) -> Option<Running<Consumed>> {
+    let (log, storage) = (parts.log.clone()?, parts.storage.clone()?);
+    let member = format!("consumer-{}", std::process::id());
+    let started = Running::spawn("consumer", move |shutdown| {
+        let complain = &|message: &str| tracing::warn!("{message}");
+        let target: &dyn SeriesWriter = &*storage;
+        let consumer =
+            Consumer { log: &*log, storage: target, group: STORAGE_GROUP, member: &member, complain };
+        consumer.run(shutdown, DRAIN_MAX)
+    });
+    started.ok()
+}
+
+fn start_evaluator(parts: &Parts, every: Duration) -> Option<Running<()>> {
+    let alerter = parts.alerter.clone()?;
+    let started = Running::spawn("evaluator", move |shutdown| {
+        while !shutdown.is_set() {
+            let begun = std::time::Instant::now();
+            if let Err(e) = alerter.evaluate(phase0::now()) {
+                tracing::warn!("the rules were not evaluated: {e}");
+            }
+            while !shutdown.is_set() && begun.elapsed() < every {
+                thread::sleep(GLANCE.min(every));
+            }
+        }
+    });
+    started.ok()
+}
+
+/// Through the front door: what the agent sends takes the same way as everybody's samples.
+fn start_agent(addr: SocketAddr, token: Option<&str>) -> Result<Agent, StartError> {
+    let client = Client::new(&format!("http://{}", reachable(addr)), token).map_err(StartError::Config)?;
+    let collector = HostCollector::new().map_err(StartError::Config)?;
+    Ok(Agent::start(Box::new(collector), Sender::new(client), AgentConfig::default()))
+}
+
+/// Where this machine reaches an address that may stand for all addresses.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => ([0, 0, 0, 0, 0, 0, 0, 1], v6.port()).into(),
+        other => other,
+    }
+}
+
+/// Rules that make sense on any machine.
+pub fn default_rules() -> Vec<Rule> {
+    let rule = |name: &str, expr: &str, summary: &str| Rule {
+        name: name.to_owned(),
+        expr: expr.to_owned(),
+        for_ms: 0,
+        labels: BTreeMap::from([("severity".to_owned(), "warning".to_owned())]),
+        annotations: BTreeMap::from([("summary".to_owned(), summary.to_owned())]),
+    };
+    vec![
+        rule("CpuBusy", "host_cpu_busy_ratio > 0.9", "a core is busy for more than 90 % of the time"),
+        rule(
+            "MemoryShort",
+            "host_memory_available_bytes < 268435456",
+            "less than 256 MiB of memory can be had",
+        ),
+        rule(
+            "DiskNearlyFull",
+            "host_filesystem_available_bytes < 1073741824",
+            "less than 1 GiB is left on a filesystem",
+        ),
+    ]
+}
+
+/// Tells of alerts in the log.
+struct LogNotifier;
+
+impl Notifier for LogNotifier {
+    fn channel(&self) -> Channel {
+        Channel { name: "log".to_owned(), kind: "log".to_owned() }
+    }
+
+    fn notify(&self, notification: &Notification) -> Result<(), String> {
+        let Notification { kind, alert, .. } = notification;
+        match kind {
+            NotificationKind::Firing => {
+                tracing::warn!(target: "alert", rule = alert.rule, labels = %alert.labels, value = alert.value, "firing");
+            }
+            NotificationKind::Resolved => {
+                tracing::info!(target: "alert", rule = alert.rule, labels = %alert.labels, "resolved");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As `craft up` says it after Ctrl-C.
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(consumed) = self.consumed else { return f.write_str("stopped") };
+        let total = consumed.records;
+        write!(f, "drained: {total} records stored, {} of them after the stop", consumed.drained)?;
+        if consumed.damaged > 0 {
+            write!(f, ", {} were no batches and were passed over", consumed.damaged)?;
+        }
+        match self.left {
+            Some(0) | None => Ok(()),
+            Some(left) => write!(f, "; {left} records are LEFT in the queue"),
+        }
+    }
+}

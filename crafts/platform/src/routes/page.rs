@@ -1,0 +1,80 @@
+//! The live page and what it asks: the files under `dashboard/`, built into the binary, and `/api/status`.
+
+use super::{Params, Route};
+use contracts::http::{ApiError, Request, Response};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Only what we serve ourselves may run, be loaded or be asked.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+const JS: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+macro_rules! assets {
+    ($($name:literal = $path:literal as $kind:expr),* $(,)?) => {
+        &[$(($name, $kind, include_bytes!(concat!("../dashboard/", $path)).as_slice())),*]
+    };
+}
+
+const INDEX: &[u8] = include_bytes!("../dashboard/index.html");
+const ASSETS: &[(&str, &str, &[u8])] = assets![
+    "alerts.js" = "alerts.js" as JS,
+    "app.js" = "app.js" as JS,
+    "boot.js" = "boot.js" as JS,
+    "charts.js" = "charts.js" as JS,
+    "dom.js" = "dom.js" as JS,
+    "pace.js" = "pace.js" as JS,
+    "panels.js" = "panels.js" as JS,
+    "pipeline.js" = "pipeline.js" as JS,
+    "series.js" = "series.js" as JS,
+    "units.js" = "units.js" as JS,
+    "style.css" = "style.css" as CSS,
+    "uplot.js" = "vendor/uplot/uplot.js" as JS,
+    "uplot.css" = "vendor/uplot/uplot.css" as CSS,
+];
+
+/// Routes of the page. `status` makes the answer of `/api/status`.
+pub fn routes(status: Arc<dyn Fn() -> Value + Send + Sync>) -> Vec<Route> {
+    vec![
+        Route::new("page", "GET", "/", |_, _| Ok(guarded("text/html; charset=utf-8", INDEX))),
+        Route::new("page", "GET", "/assets/{file}", asset),
+        Route::new("page", "GET", "/api/status", move |_, _| Ok(Response::json(200, &status()))),
+    ]
+}
+
+fn asset(request: &Request<'_>, params: &Params<'_>) -> Result<Response, ApiError> {
+    let found = ASSETS.iter().find(|(name, ..)| *name == params[0]);
+    let (_, kind, bytes) = found.ok_or_else(|| ApiError::no_such_path(request.path))?;
+    Ok(guarded(kind, bytes))
+}
+
+fn guarded(content_type: &'static str, bytes: &'static [u8]) -> Response {
+    Response::body(200, content_type, bytes)
+        .with("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Cache-Control", "no-cache")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that the page asks for and the binary lacks would only be noticed in a browser.
+    #[test]
+    fn everything_that_the_page_names_is_built_in() {
+        let texts = ASSETS.iter().map(|(.., bytes)| *bytes).chain([INDEX]);
+        let text: String = texts.map(String::from_utf8_lossy).collect();
+        let named = text.split(['"', '\'']).filter_map(|word| {
+            let file = word.strip_prefix("/assets/").or_else(|| word.strip_prefix("./"))?;
+            [".js", ".css"].iter().any(|end| file.ends_with(end)).then_some(file)
+        });
+        let mut count = 0;
+        for file in named {
+            assert!(ASSETS.iter().any(|(name, ..)| *name == file), "{file} is not built in");
+            count += 1;
+        }
+        assert!(count >= ASSETS.len() / 2, "only {count} files are named: is this test still looking right?");
+    }
+}

@@ -1,0 +1,132 @@
+//! The five slots of the pipeline, and by which names they can be filled.
+//!
+//! Each list goes from the naive to the best; the last is the default. A learner's own component is one more
+//! [`Choice`].
+
+use contracts::{
+    alert::{Alerter, Notifier},
+    ingest::{Ingest, IngestConfig},
+    query::QueryEngine,
+    queue::Log,
+    storage::{SeriesReader, Storage},
+};
+use phase0::{
+    alert::PolledAlerter, ingest::SequentialIngest, query::SelectorEngine, queue::MemoryLog,
+    storage::JsonLines,
+};
+use std::{path::Path, sync::Arc};
+
+/// One way to fill a slot.
+pub struct Choice<F: ?Sized> {
+    /// As it is asked for: `phase0`.
+    pub name: String,
+    /// What it is, in a few words, for the page.
+    pub title: String,
+    /// Makes it.
+    pub open: Arc<F>,
+}
+
+// By hand, since a derived one would ask for `F: Clone`, which the `Arc` around it does not need.
+impl<F: ?Sized> Clone for Choice<F> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), title: self.title.clone(), open: self.open.clone() }
+    }
+}
+
+impl<F: ?Sized> Choice<F> {
+    /// A named way to fill a slot.
+    pub fn new(name: &str, title: &str, open: Arc<F>) -> Self {
+        Self { name: name.to_owned(), title: title.to_owned(), open }
+    }
+}
+
+/// Makes a server; without a log it is an HTTP engine only.
+pub type OpenIngest = dyn Fn(IngestConfig, Option<Arc<dyn Log>>) -> Arc<dyn Ingest> + Send + Sync;
+/// Makes a log that keeps what it has to keep below a directory.
+pub type OpenQueue = dyn Fn(&Path) -> Result<Arc<dyn Log>, String> + Send + Sync;
+/// Makes a storage below a directory.
+pub type OpenStorage = dyn Fn(&Path) -> Result<Arc<dyn Storage>, String> + Send + Sync;
+/// Makes an engine over a storage.
+pub type OpenQuery = dyn Fn(Arc<dyn SeriesReader>) -> Arc<dyn QueryEngine> + Send + Sync;
+/// Makes an alerter over an engine.
+pub type OpenAlert = dyn Fn(Arc<dyn QueryEngine>, Arc<dyn Notifier>) -> Arc<dyn Alerter> + Send + Sync;
+
+/// Every choice for every slot.
+#[derive(Clone)]
+pub struct Slots {
+    /// Craft 1.
+    pub ingest: Vec<Choice<OpenIngest>>,
+    /// Craft 2.
+    pub queue: Vec<Choice<OpenQueue>>,
+    /// Craft 3.
+    pub storage: Vec<Choice<OpenStorage>>,
+    /// Craft 4.
+    pub query: Vec<Choice<OpenQuery>>,
+    /// Craft 5.
+    pub alert: Vec<Choice<OpenAlert>>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            ingest: vec![Choice::new(
+                "phase0",
+                "one request at a time",
+                Arc::new(|config, log| Arc::new(SequentialIngest::new(config, log)) as _),
+            )],
+            queue: vec![Choice::new(
+                "phase0",
+                "a list behind a mutex",
+                Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::default()) as _)),
+            )],
+            storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
+            query: vec![Choice::new(
+                "phase0",
+                "selectors and comparisons",
+                Arc::new(|storage| Arc::new(SelectorEngine::new(storage)) as _),
+            )],
+            alert: vec![Choice::new(
+                "phase0",
+                "polled, told again each time",
+                Arc::new(|engine, notifier| Arc::new(PolledAlerter::new(engine, notifier)) as _),
+            )],
+        }
+    }
+}
+
+fn open_json_lines(dir: &Path) -> Result<Arc<dyn Storage>, String> {
+    let path = dir.join("phase0.jsonl");
+    JsonLines::open(&path).map(|s| Arc::new(s) as _).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The choice of this name; the best one if no name is given.
+///
+/// # Errors
+/// A sentence that lists the names there are.
+pub fn choose<'c, F: ?Sized>(
+    slot: &str,
+    choices: &'c [Choice<F>],
+    name: Option<&str>,
+) -> Result<&'c Choice<F>, String> {
+    let found = match name {
+        None => choices.last(),
+        Some(name) => choices.iter().find(|c| c.name == name),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|c| c.name.as_str()).collect();
+        format!("there is no {slot} {:?}; choose from {} or give a URL", name.unwrap_or(""), names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_is_the_default_and_a_wrong_name_lists_the_right_ones() {
+        let slots = Slots::default();
+        assert_eq!(choose("queue", &slots.queue, None).map(|c| c.name.clone()), Ok("phase0".to_owned()));
+        let error = choose("queue", &slots.queue, Some("phase99")).map(|_| ()).unwrap_err();
+        assert!(error.contains("phase99") && error.contains("phase0"), "{error}");
+    }
+}

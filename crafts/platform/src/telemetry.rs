@@ -1,0 +1,248 @@
+//! What the platform says of itself: RED metrics (rate, errors, duration) of every route, one structured log
+//! line a request with its trace id, and who may come in at all.
+//!
+//! This is the [`Middleware`] around every engine. It takes no lock and, but for the trace id, allocates
+//! nothing.
+
+use crate::{meter::Meters, routes::Router};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use contracts::http::{ApiError, Middleware, Request};
+use std::{
+    cell::Cell,
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// Upper bounds of the duration histogram, in seconds.
+const BUCKETS_S: [f64; 12] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0];
+/// One slot a status class: 1xx … 5xx.
+const CLASSES: usize = 5;
+
+/// Middleware and registry in one.
+pub(crate) struct Telemetry {
+    router: Arc<Router>,
+    meters: Arc<Meters>,
+    token: Option<String>,
+    /// One a route of the router, and a last one for everything that no route took.
+    routes: Vec<RouteStats>,
+}
+
+#[derive(Default)]
+struct RouteStats {
+    by_class: [AtomicU64; CLASSES],
+    buckets: [AtomicU64; BUCKETS_S.len()],
+    sum_us: AtomicU64,
+}
+
+impl Telemetry {
+    pub(crate) fn new(router: Arc<Router>, meters: Arc<Meters>, token: Option<String>) -> Self {
+        let routes = (0..=router.routes().len()).map(|_| RouteStats::default()).collect();
+        Self { router, meters, token, routes }
+    }
+
+    /// Prometheus text, appended to `out`.
+    pub(crate) fn render(&self, out: &mut String) {
+        out.push_str("# HELP craft_http_requests_total Requests by route and status class.\n");
+        out.push_str("# TYPE craft_http_requests_total counter\n");
+        for (labels, stats) in self.labelled() {
+            for (class, count) in stats.by_class.iter().enumerate().filter(|(_, n)| n.load(Relaxed) > 0) {
+                let count = count.load(Relaxed);
+                let _ =
+                    writeln!(out, "craft_http_requests_total{{{labels},status=\"{}xx\"}} {count}", class + 1);
+            }
+        }
+        out.push_str("# HELP craft_http_request_duration_seconds From the first byte to the answer.\n");
+        out.push_str("# TYPE craft_http_request_duration_seconds histogram\n");
+        for (labels, stats) in self.labelled() {
+            let count: u64 = stats.by_class.iter().map(|n| n.load(Relaxed)).sum();
+            if count == 0 {
+                continue;
+            }
+            let mut below = 0;
+            for (bound, bucket) in BUCKETS_S.iter().zip(&stats.buckets) {
+                below += bucket.load(Relaxed);
+                let _ = writeln!(
+                    out,
+                    "craft_http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
+                );
+            }
+            let _ =
+                writeln!(out, "craft_http_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {count}");
+            let sum_s = Duration::from_micros(stats.sum_us.load(Relaxed)).as_secs_f64();
+            let _ = writeln!(out, "craft_http_request_duration_seconds_sum{{{labels}}} {sum_s}");
+            let _ = writeln!(out, "craft_http_request_duration_seconds_count{{{labels}}} {count}");
+        }
+    }
+
+    fn labelled(&self) -> impl Iterator<Item = (String, &RouteStats)> {
+        let known =
+            self.router.routes().iter().map(|r| format!("method=\"{}\",route=\"{}\"", r.method, r.path));
+        known.chain(["method=\"\",route=\"\"".to_owned()]).zip(&self.routes)
+    }
+
+    /// `Authorization: Bearer TOKEN`, or Basic with the token as password, which is how a browser asks.
+    fn is_allowed(&self, request: &Request<'_>) -> bool {
+        let Some(token) = &self.token else { return true };
+        // Whoever only asks whether we live learns nothing else.
+        if matches!(request.path, "/health" | "/ready") {
+            return true;
+        }
+        let Some((scheme, given)) = request.header("authorization").and_then(|v| v.split_once(' ')) else {
+            return false;
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => same_secret(given.trim(), token),
+            "basic" => {
+                let decoded = BASE64_STANDARD.decode(given.trim()).unwrap_or_default();
+                let text = String::from_utf8_lossy(&decoded);
+                text.split_once(':').is_some_and(|(_, password)| same_secret(password, token))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Middleware for Telemetry {
+    fn before(&self, request: &Request<'_>) -> Result<(), ApiError> {
+        TRACE.set(Some(trace_of(request.header("traceparent"))));
+        if !self.is_allowed(request) {
+            return Err(ApiError::new(
+                401,
+                "unauthorized",
+                "send \"Authorization: Bearer\" and the token of this server",
+            ));
+        }
+        // A page of another site may make a browser send us a request, but cannot hide where it comes from.
+        let foreign = request.header("origin").is_some_and(|origin| {
+            let host = origin.split_once("://").map_or("", |(_, host)| host);
+            !request.header("host").is_some_and(|ours| ours.eq_ignore_ascii_case(host))
+        });
+        if foreign && !matches!(request.method, "GET" | "HEAD") {
+            return Err(ApiError::new(
+                403,
+                "cross_origin",
+                "requests from pages of another origin are refused",
+            ));
+        }
+        Ok(())
+    }
+
+    fn after(&self, request: Option<&Request<'_>>, status: u16, took: Duration) {
+        let route = request.and_then(|r| self.router.find(r.method, r.path));
+        let stats = &self.routes[route.unwrap_or(self.routes.len() - 1)];
+        stats.by_class[usize::from(status / 100).clamp(1, CLASSES) - 1].fetch_add(1, Relaxed);
+        stats.sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        let seconds = took.as_secs_f64();
+        if let Some(bucket) = BUCKETS_S.iter().position(|bound| seconds <= *bound) {
+            stats.buckets[bucket].fetch_add(1, Relaxed);
+        }
+        if let Some((request, _)) =
+            request.zip(route.filter(|r| self.router.routes()[*r].service == "ingest"))
+        {
+            self.meters.ingest_requests.add(1);
+            self.meters.ingest_refused.add(u64::from(status >= 400));
+            self.meters.ingest_bytes.add(request.body.len() as u64);
+        }
+        let (method, path) = request.map_or(("-", "-"), |r| (r.method, r.path));
+        let trace = TRACE.take().map_or_else(String::new, |t| format!("{t:032x}"));
+        let took_us = took.as_micros();
+        if status >= 500 {
+            tracing::warn!(target: "http", trace, method, path, status, took_us, "request failed");
+        } else {
+            tracing::debug!(target: "http", trace, method, path, status, took_us, "request");
+        }
+    }
+}
+
+thread_local! {
+    /// The trace of the request that this thread is answering.
+    static TRACE: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// The W3C `traceparent` to pass on: the trace of the request that this thread is answering, a new span.
+pub(crate) fn traceparent() -> String {
+    let trace = TRACE.get().unwrap_or_else(new_trace);
+    format!("00-{trace:032x}-{:016x}-01", fastrand::u64(1..))
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one where there is none that is valid.
+fn trace_of(header: Option<&str>) -> u128 {
+    let mut parts = header.unwrap_or_default().split('-');
+    let (version, trace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let lower_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let valid =
+        version.len() == 2 && version != "ff" && trace.len() == 32 && lower_hex(version) && lower_hex(trace);
+    valid
+        .then(|| u128::from_str_radix(trace, 16).ok())
+        .flatten()
+        .filter(|t| *t != 0)
+        .unwrap_or_else(new_trace)
+}
+
+fn new_trace() -> u128 {
+    fastrand::u128(1..)
+}
+
+/// Takes the same time wherever the two differ, so that nobody can guess a secret byte by byte.
+fn same_secret(given: &str, secret: &str) -> bool {
+    let difference = given.bytes().zip(secret.bytes()).fold(0, |d, (a, b)| d | (a ^ b));
+    given.len() == secret.len() && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telemetry(token: Option<&str>) -> Telemetry {
+        Telemetry::new(Arc::new(Router::new(Vec::new())), Arc::default(), token.map(str::to_owned))
+    }
+
+    fn admit(telemetry: &Telemetry, method: &str, headers: &[(&str, &[u8])]) -> Result<(), u16> {
+        let request = Request { method, path: "/x", query: "", headers, body: b"", peer: None };
+        telemetry.before(&request).map_err(|e| e.status)
+    }
+
+    #[test]
+    fn a_token_is_asked_for_in_either_form() {
+        let open = telemetry(None);
+        assert_eq!(admit(&open, "GET", &[]), Ok(()));
+        let guarded = telemetry(Some("s3cret"));
+        assert_eq!(admit(&guarded, "GET", &[]), Err(401));
+        assert_eq!(admit(&guarded, "GET", &[("Authorization", b"Bearer s3cret")]), Ok(()));
+        assert_eq!(admit(&guarded, "GET", &[("Authorization", b"Bearer s3cre")]), Err(401));
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("anyone:s3cret"));
+        assert_eq!(admit(&guarded, "GET", &[("Authorization", basic.as_bytes())]), Ok(()));
+        let health =
+            Request { method: "GET", path: "/health", query: "", headers: &[], body: b"", peer: None };
+        assert!(guarded.before(&health).is_ok());
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_not_post() {
+        let open = telemetry(None);
+        let ours: &[(&str, &[u8])] = &[("Host", b"127.0.0.1:8080"), ("Origin", b"http://127.0.0.1:8080")];
+        let theirs: &[(&str, &[u8])] = &[("Host", b"127.0.0.1:8080"), ("Origin", b"https://evil.example")];
+        assert_eq!(admit(&open, "POST", ours), Ok(()));
+        assert_eq!(admit(&open, "POST", theirs), Err(403));
+        assert_eq!(admit(&open, "GET", theirs), Ok(()));
+    }
+
+    #[test]
+    fn a_trace_is_kept_and_a_broken_one_replaced() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(format!("{:032x}", trace_of(Some(&format!("00-{trace}-b7ad6b7169203331-01")))), trace);
+        for bad in [
+            "",
+            "00",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        ] {
+            assert_ne!(trace_of(Some(bad)), 0);
+        }
+    }
+}
