@@ -49,6 +49,11 @@ impl Nginx {
         Ok(nginx)
     }
 
+    /// Its process, for those who want to know what it used.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn wait_until_it_listens(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {

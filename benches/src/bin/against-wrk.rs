@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use benches::nginx::Nginx;
+use benches::noise::{Noise, OTHERS_CORES_MAX};
 use benches::stats::Spread;
 use benches::tool::{Pinning, find};
 use clap::Parser;
@@ -25,6 +26,9 @@ use serde::Serialize;
 const AS_LOAD_TESTER: &str = "--as-load-tester";
 
 const CONNECTIONS: u32 = 50;
+
+/// A disturbed round is measured again, but not for ever: this many rounds for each that counts.
+const ATTEMPTS_MAX: u32 = 6;
 
 /// A name of the length that the tester's runs have.
 const SAMPLE_NAME: &str = "load_0123456789ab";
@@ -59,6 +63,10 @@ struct Results {
     seconds_each: u32,
     /// Of wrk's body; the tester's differs by the digits of its client numbers.
     body_bytes: usize,
+    /// Rounds in which others used more than this many cores are kept here and do not count.
+    others_cores_max: f64,
+    /// Whether there were too few quiet rounds, so that all had to count.
+    disturbed: bool,
     rounds: Vec<Round>,
     wrk_requests_per_second: Spread,
     load_tester_requests_per_second: Spread,
@@ -74,6 +82,14 @@ struct Round {
     ratio: f64,
     /// Share of its core that the tester worked, 0 to 1.
     load_tester_cpu: Option<f64>,
+    /// How many cores other processes used meanwhile.
+    others_cores: Option<f64>,
+}
+
+impl Round {
+    fn is_quiet(&self) -> bool {
+        self.others_cores.is_none_or(|cores| cores <= OTHERS_CORES_MAX)
+    }
 }
 
 fn main() -> ExitCode {
@@ -99,17 +115,20 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let body = FormatName::Json.format().body(SAMPLE_NAME, 37, 1);
     let script = wrk_script(directory.path(), body.bytes())?;
-    let contest = Contest { pinning: &pinning, wrk: &wrk, script: &script, url: url(&server) };
+    let contest =
+        Contest { pinning: &pinning, wrk: &wrk, script: &script, url: url(&server), server: server.id() };
 
     // Both once for nothing: caches, branch predictors and nginx's memory are warm for all rounds alike.
     contest.wrk(1)?;
     contest.load_tester(1)?;
-    println!("{:>5}  {:>12}  {:>12}  {:>6}", "round", "wrk", "load-tester", "ratio");
-    let mut rounds = Vec::new();
-    for number in 0..arguments.rounds {
-        let round = contest.round(number, arguments.seconds)?;
-        println!("{:>5}  {:>12.0}  {:>12.0}  {:>6.3}", number + 1, round.wrk, round.load_tester, round.ratio);
-        rounds.push(round);
+    let rounds = contest.rounds(arguments)?;
+    let quiet = rounds.iter().filter(|round| round.is_quiet()).count();
+    let disturbed = quiet < arguments.rounds as usize;
+    let counting: Vec<&Round> = rounds.iter().filter(|round| disturbed || round.is_quiet()).collect();
+    if disturbed {
+        println!(
+            "Only {quiet} rounds were quiet: this machine is too busy for a verdict. All rounds are counted."
+        );
     }
     let results = Results {
         schema: "systems-craft/against-wrk/1",
@@ -125,9 +144,11 @@ fn compare(arguments: &Arguments) -> Result<()> {
         connections: CONNECTIONS,
         seconds_each: arguments.seconds,
         body_bytes: body.bytes().len(),
-        wrk_requests_per_second: spread(&rounds, |round| round.wrk)?,
-        load_tester_requests_per_second: spread(&rounds, |round| round.load_tester)?,
-        ratio: spread(&rounds, |round| round.ratio)?,
+        others_cores_max: OTHERS_CORES_MAX,
+        disturbed,
+        wrk_requests_per_second: spread(&counting, |round| round.wrk)?,
+        load_tester_requests_per_second: spread(&counting, |round| round.load_tester)?,
+        ratio: spread(&counting, |round| round.ratio)?,
         rounds,
     };
     println!(
@@ -146,11 +167,35 @@ struct Contest<'a> {
     wrk: &'a Path,
     script: &'a Path,
     url: String,
+    server: u32,
 }
 
 impl Contest<'_> {
+    /// As many quiet rounds as were asked for, and the disturbed ones between them.
+    fn rounds(&self, arguments: &Arguments) -> Result<Vec<Round>> {
+        println!("{:>5}  {:>12}  {:>12}  {:>6}  others", "round", "wrk", "load-tester", "ratio");
+        let (mut rounds, mut quiet) = (Vec::new(), 0);
+        while quiet < arguments.rounds && rounds.len() < (arguments.rounds * ATTEMPTS_MAX) as usize {
+            let number = u32::try_from(rounds.len())?;
+            let round = self.round(number, arguments.seconds)?;
+            println!(
+                "{:>5}  {:>12.0}  {:>12.0}  {:>6.3}  {}{}",
+                number + 1,
+                round.wrk,
+                round.load_tester,
+                round.ratio,
+                round.others_cores.map_or("unknown".to_owned(), |cores| format!("{cores:.2} cores")),
+                if round.is_quiet() { "" } else { ": disturbed, does not count" }
+            );
+            quiet += u32::from(round.is_quiet());
+            rounds.push(round);
+        }
+        Ok(rounds)
+    }
+
     fn round(&self, number: u32, seconds: u32) -> Result<Round> {
         let wrk_first = number.is_multiple_of(2);
+        let noise = Noise::begin(self.server);
         let (wrk, (load_tester, load_tester_cpu)) = if wrk_first {
             (self.wrk(seconds)?, self.load_tester(seconds)?)
         } else {
@@ -158,7 +203,14 @@ impl Contest<'_> {
             (self.wrk(seconds)?, ours)
         };
         let first = if wrk_first { "wrk" } else { "load-tester" };
-        Ok(Round { first, wrk, load_tester, ratio: load_tester / wrk, load_tester_cpu })
+        Ok(Round {
+            first,
+            wrk,
+            load_tester,
+            ratio: load_tester / wrk,
+            load_tester_cpu,
+            others_cores: noise.others_cores(),
+        })
     }
 
     /// wrk's requests a second.
@@ -224,8 +276,8 @@ fn url(server: &Nginx) -> String {
     format!("http://127.0.0.1:{}/metrics", server.port)
 }
 
-fn spread(rounds: &[Round], value: impl Fn(&Round) -> f64) -> Result<Spread> {
-    let values: Vec<f64> = rounds.iter().map(value).collect();
+fn spread(rounds: &[&Round], value: impl Fn(&Round) -> f64) -> Result<Spread> {
+    let values: Vec<f64> = rounds.iter().map(|round| value(round)).collect();
     Spread::of(&values).context("there were no rounds")
 }
 

@@ -1,0 +1,94 @@
+//! How much of the machine somebody else used meanwhile.
+//!
+//! A comparison on a busy machine measures the others. So each measurement is accompanied by the processor time
+//! that neither this process, nor its children, nor the server had. The rule by which a round counts is fixed
+//! beforehand and looks at that time only, never at the round's outcome.
+
+use std::fs;
+
+/// Others may use this share of a core; more, and a measurement was disturbed.
+pub const OTHERS_CORES_MAX: f64 = 0.10;
+
+/// A measurement of the others, begun.
+#[derive(Debug)]
+pub struct Noise {
+    server: u32,
+    before: Option<Ticks>,
+}
+
+/// Clock ticks since boot, all in the kernel's one unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ticks {
+    /// All cores together, whatever they did.
+    all: u64,
+    /// Of these, not idle (stolen by the hypervisor included).
+    busy: u64,
+    /// Of these, this process, its ended children, and the server.
+    ours: u64,
+    cores: u64,
+}
+
+impl Noise {
+    /// Begins; `server` is the process that is being loaded.
+    pub fn begin(server: u32) -> Self {
+        Self { server, before: Ticks::now(server) }
+    }
+
+    /// How many cores the others used on average since the beginning; `None` where the kernel does not tell.
+    pub fn others_cores(&self) -> Option<f64> {
+        Some(self.before?.others_until(Ticks::now(self.server)?))
+    }
+}
+
+impl Ticks {
+    fn now(server: u32) -> Option<Self> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let (all, busy) = machine_ticks(&stat)?;
+        let this = process_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
+        let server = process_ticks(&fs::read_to_string(format!("/proc/{server}/stat")).ok()?)?;
+        let cores = stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count() as u64;
+        Some(Self { all, busy, ours: this + server, cores })
+    }
+
+    fn others_until(self, after: Self) -> f64 {
+        let busy = after.busy.saturating_sub(self.busy);
+        let others = busy.saturating_sub(after.ours.saturating_sub(self.ours));
+        let per_core = after.all.saturating_sub(self.all) as f64 / self.cores.max(1) as f64;
+        others as f64 / per_core.max(1.0)
+    }
+}
+
+/// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal. Ticks at all, and busy ones.
+fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
+    let all: u64 = fields.iter().sum();
+    Some((all, all - fields.get(3)? - fields.get(4)?))
+}
+
+/// utime, stime, cutime and cstime of `/proc/<pid>/stat`; the name before them may hold spaces and brackets.
+fn process_ticks(stat: &str) -> Option<u64> {
+    let after_name = &stat[stat.rfind(')')? + 1..];
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_lines_are_read() {
+        assert_eq!(machine_ticks("cpu  10 1 20 100 5 2 3 4 0 0\ncpu0 1\n"), Some((145, 40)));
+        let stat = "77 (a) b) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0 1 0";
+        assert_eq!(process_ticks(stat), Some(127));
+        assert_eq!(process_ticks("77 (x) S 1"), None);
+    }
+
+    #[test]
+    fn what_is_ours_is_not_noise() {
+        let before = Ticks { all: 0, busy: 0, ours: 0, cores: 2 };
+        let after = Ticks { all: 800, busy: 700, ours: 600, cores: 2 };
+        assert!((before.others_until(after) - 0.25).abs() < 1e-9);
+    }
+}
