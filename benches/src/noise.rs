@@ -5,9 +5,14 @@
 //! beforehand and looks at that time only, never at the round's outcome.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 /// Others may use this share of a core; more, and a measurement was disturbed.
 pub const OTHERS_CORES_MAX: f64 = 0.10;
+
+/// How long to look at the machine before calling it quiet.
+const LISTEN: Duration = Duration::from_millis(700);
 
 /// A measurement of the others, begun.
 #[derive(Debug)]
@@ -32,6 +37,19 @@ impl Noise {
     /// Begins; `server` is the process that is being loaded.
     pub fn begin(server: u32) -> Self {
         Self { server, before: Ticks::now(server) }
+    }
+
+    /// Waits until the others leave the machine alone, or `patience` is over; returns what is left of it.
+    pub fn wait_for_quiet(server: u32, mut patience: Duration) -> Duration {
+        loop {
+            let noise = Self::begin(server);
+            thread::sleep(LISTEN.min(patience));
+            let is_quiet = noise.others_cores().is_none_or(|cores| cores <= OTHERS_CORES_MAX);
+            patience = patience.saturating_sub(LISTEN);
+            if is_quiet || patience.is_zero() {
+                return patience;
+            }
+        }
     }
 
     /// How many cores the others used on average since the beginning; `None` where the kernel does not tell.

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use benches::nginx::Nginx;
@@ -28,7 +29,7 @@ const AS_LOAD_TESTER: &str = "--as-load-tester";
 const CONNECTIONS: u32 = 50;
 
 /// A disturbed round is measured again, but not for ever: this many rounds for each that counts.
-const ATTEMPTS_MAX: u32 = 6;
+const ATTEMPTS_MAX: u32 = 4;
 
 /// A name of the length that the tester's runs have.
 const SAMPLE_NAME: &str = "load_0123456789ab";
@@ -43,6 +44,9 @@ struct Arguments {
     /// Seconds that each of the two has in a round
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
     seconds: u32,
+    /// Seconds to wait, all in all, for the machine to become quiet before a round
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
     /// Where the results go
     #[arg(long, default_value = "benches/results/load-tester-against-wrk.json")]
     out: PathBuf,
@@ -175,7 +179,9 @@ impl Contest<'_> {
     fn rounds(&self, arguments: &Arguments) -> Result<Vec<Round>> {
         println!("{:>5}  {:>12}  {:>12}  {:>6}  others", "round", "wrk", "load-tester", "ratio");
         let (mut rounds, mut quiet) = (Vec::new(), 0);
+        let mut patience = Duration::from_secs(arguments.patience);
         while quiet < arguments.rounds && rounds.len() < (arguments.rounds * ATTEMPTS_MAX) as usize {
+            patience = Noise::wait_for_quiet(self.server, patience);
             let number = u32::try_from(rounds.len())?;
             let round = self.round(number, arguments.seconds)?;
             println!(
