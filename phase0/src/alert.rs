@@ -133,7 +133,7 @@ fn check_rule(engine: &dyn QueryEngine, rule: &Rule) -> Result<(), AlertError> {
     if let Err(e) = Labels::new(rule.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))) {
         return bad(e.to_string());
     }
-    match engine.instant(&rule.expr, TimestampMs(0)) {
+    match engine.check(&rule.expr) {
         Err(e @ (QueryError::Bad { .. } | QueryError::TooLarge(_))) => {
             Err(AlertError::bad_expr(&rule.name, &e))
         }

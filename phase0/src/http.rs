@@ -17,8 +17,8 @@ use std::{
 /// How long an answer may take to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long, and for how many bytes, a refused client is listened to, so that it can read why.
-const LINGER: Duration = Duration::from_millis(200);
-const LINGER_BYTES_MAX: usize = 1 << 20;
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: usize = 64 << 20;
 const READ_BYTES: usize = 16 << 10;
 
 /// The accept loop: take a connection, read one request, answer it, close. Then the next.

@@ -47,6 +47,10 @@ impl SelectorEngine {
 }
 
 impl QueryEngine for SelectorEngine {
+    fn check(&self, query: &str) -> Result<(), QueryError> {
+        parse(query).map(drop)
+    }
+
     fn instant(&self, query: &str, at: TimestampMs) -> Result<QueryValue, QueryError> {
         let expr = parse(query)?;
         let series = self.read(expr.matchers.clone(), lookback(at, at))?;

@@ -8,7 +8,6 @@
 use crate::json::{self, Value};
 use contracts::{
     BatchView, Labels, Matcher, TimestampMs,
-    batch::STALE_NAN_BITS,
     query::{format_value, parse_value},
     storage::{Select, SelectStats, SeriesReader, SeriesWriter, StorageError, Visit},
 };
@@ -20,6 +19,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
+
+/// Before the bits of an uncommon NaN, in hexadecimal.
+const NAN_BITS: &str = "NaN:";
 
 /// One file of JSON lines.
 pub struct JsonLines {
@@ -127,16 +129,20 @@ fn parse_line(text: &str) -> Option<(Labels, TimestampMs, f64)> {
     let pairs: Option<Vec<_>> =
         labels.members().into_iter().map(|(name, value)| Some((name.as_text()?, value.as_text()?))).collect();
     let labels = Labels::new(pairs?.iter().map(|(name, value)| (name.as_str(), value.as_str()))).ok()?;
-    let value = match line.find("value")?.as_text()?.as_str() {
-        "stale" => f64::from_bits(STALE_NAN_BITS),
-        text => parse_value(text)?,
+    let text = line.find("value")?.as_text()?;
+    let value = match text.strip_prefix(NAN_BITS) {
+        Some(bits) => f64::from_bits(u64::from_str_radix(bits, 16).ok()?),
+        None => parse_value(&text)?,
     };
     Some((labels, TimestampMs(line.find("timestamp")?.raw().parse().ok()?), value))
 }
 
-/// As Prometheus writes values, and a word of our own for the one NaN that means something.
+/// As Prometheus writes values; a NaN that is not the common one with its bits, since some mean something.
 fn value_text(value: f64) -> String {
-    if value.to_bits() == STALE_NAN_BITS { "stale".to_owned() } else { format_value(value) }
+    if value.is_nan() && value.to_bits() != f64::NAN.to_bits() {
+        return format!("{NAN_BITS}{:016x}", value.to_bits());
+    }
+    format_value(value)
 }
 
 /// Bytes up to and with the last line feed, found from the end.

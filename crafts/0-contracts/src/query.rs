@@ -112,6 +112,14 @@ impl Steps {
 
 /// Evaluates queries against one storage.
 pub trait QueryEngine: Send + Sync {
+    /// Whether this engine understands the text, without reading any sample if that can be had.
+    ///
+    /// # Errors
+    /// Any [`QueryError`].
+    fn check(&self, query: &str) -> Result<(), QueryError> {
+        self.instant(query, TimestampMs::MIN).map(drop)
+    }
+
     /// The value of an expression at one time.
     ///
     /// # Errors

@@ -195,6 +195,10 @@ impl Metered<dyn QueryEngine> {
 }
 
 impl QueryEngine for Metered<dyn QueryEngine> {
+    fn check(&self, query: &str) -> Result<(), QueryError> {
+        self.inner.check(query)
+    }
+
     fn instant(&self, query: &str, at: TimestampMs) -> Result<QueryValue, QueryError> {
         self.count(|engine| engine.instant(query, at))
     }

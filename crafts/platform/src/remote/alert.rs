@@ -46,6 +46,9 @@ impl Alerter for RemoteAlerter {
     }
 
     fn delete_rule(&self, name: &str) -> Result<(), AlertError> {
+        if name.is_empty() {
+            return Err(AlertError::NoSuchRule(String::new())); // its path would be another one
+        }
         let answer =
             self.client.delete(&format!("/rules/{}", percent_encode(name))).map_err(AlertError::Failed)?;
         answer.success(AlertError::Failed)

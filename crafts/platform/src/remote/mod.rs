@@ -14,7 +14,7 @@ pub use queue::RemoteLog;
 pub use storage::RemoteStorage;
 
 use crate::telemetry;
-use contracts::http::ErrorBody;
+use contracts::http::{ErrorBody, percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{fmt::Display, time::Duration};
@@ -109,6 +109,10 @@ impl Client {
         self.read(request.content_type(content_type).send(body))
     }
 
+    pub(crate) fn post_form(&self, path: &str, params: &[(&str, &str)]) -> Result<Answer, String> {
+        self.post(path, "application/x-www-form-urlencoded", form(params).as_bytes())
+    }
+
     pub(crate) fn post_json(&self, path: &str, value: &impl serde::Serialize) -> Result<Answer, String> {
         let body = serde_json::to_vec(value).map_err(|e| e.to_string())?;
         self.post(path, "application/json", &body)
@@ -132,6 +136,13 @@ impl Client {
             .map_err(|e| failed(&e))?;
         Ok(Answer { status, retry_after_s, body })
     }
+}
+
+/// Parameters as a query string or a form body has them.
+pub(crate) fn form(params: &[(&str, &str)]) -> String {
+    let pairs: Vec<_> =
+        params.iter().map(|(n, v)| format!("{}={}", percent_encode(n), percent_encode(v))).collect();
+    pairs.join("&")
 }
 
 impl Answer {

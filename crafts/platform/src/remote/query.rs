@@ -1,6 +1,6 @@
 //! The engine of a query service, or of anything that speaks Prometheus's API.
 
-use super::Client;
+use super::{Client, form};
 use contracts::{
     Labels, TimeRange, TimestampMs,
     http::percent_encode,
@@ -58,33 +58,34 @@ impl RemoteQuery {
         Self { client }
     }
 
+    /// By POST, since a long query does not fit the head of a request.
     fn ask<T: DeserializeOwned>(&self, path: &str, params: &[(&str, &str)]) -> Result<T, QueryError> {
-        let query: Vec<_> =
-            params.iter().map(|(n, v)| format!("{}={}", percent_encode(n), percent_encode(v))).collect();
-        let answer = self.client.get(&format!("{path}?{}", query.join("&"))).map_err(failed)?;
+        let answer = self.client.post_form(path, params).map_err(failed)?;
+        answer.json::<Envelope<T>, _>(failed).map(|e| e.data)
+    }
+
+    /// Where there is only GET.
+    fn get<T: DeserializeOwned>(&self, path: &str, params: &[(&str, &str)]) -> Result<T, QueryError> {
+        let answer = self.client.get(&format!("{path}?{}", form(params))).map_err(failed)?;
+        if matches!(answer.status, 414 | 431) {
+            return Err(QueryError::TooLarge(format!(
+                "the service takes no query of this length: {}",
+                answer.message()
+            )));
+        }
         answer.json(failed)
     }
+}
 
-    fn ask_api<T: DeserializeOwned>(&self, path: &str, params: &[(&str, &str)]) -> Result<T, QueryError> {
-        self.ask::<Envelope<T>>(path, params).map(|e| e.data)
-    }
-
-    fn ask_selected<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        selectors: &[&str],
-        range: TimeRange,
-    ) -> Result<T, QueryError> {
-        let (start, end) = (seconds(range.start), seconds(range.end));
-        let mut params: Vec<_> = selectors.iter().map(|s| ("match[]", *s)).collect();
-        params.extend([("start", start.as_str()), ("end", end.as_str())]);
-        self.ask_api(path, &params)
-    }
+/// Parameters of what asks about series rather than samples.
+fn selected<'p>(selectors: &[&'p str], start: &'p str, end: &'p str) -> Vec<(&'static str, &'p str)> {
+    let matches = selectors.iter().map(|s| ("match[]", *s));
+    matches.chain([("start", start), ("end", end)]).collect()
 }
 
 impl QueryEngine for RemoteQuery {
     fn instant(&self, query: &str, at: TimestampMs) -> Result<QueryValue, QueryError> {
-        match self.ask_api("/api/v1/query", &[("query", query), ("time", &seconds(at))])? {
+        match self.ask("/api/v1/query", &[("query", query), ("time", &seconds(at))])? {
             Data::Scalar((_, text)) => Ok(QueryValue::Scalar(value(&text)?)),
             Data::String((_, text)) => Ok(QueryValue::String(text)),
             Data::Vector(rows) => {
@@ -105,7 +106,7 @@ impl QueryEngine for RemoteQuery {
         let TimeRange { start, end } = steps.range();
         let step = seconds(TimestampMs(steps.step_ms()));
         let params = [("query", query), ("start", &seconds(start)), ("end", &seconds(end)), ("step", &step)];
-        match self.ask_api("/api/v1/query_range", &params)? {
+        match self.ask("/api/v1/query_range", &params)? {
             Data::Matrix(rows) => matrix(rows),
             _ => Err(failed("a range query was not answered by a matrix".to_owned())),
         }
@@ -113,7 +114,7 @@ impl QueryEngine for RemoteQuery {
 
     fn points(&self, selector: &str, range: TimeRange) -> Result<Vec<SeriesPoints>, QueryError> {
         let (start, end) = (range.start.0.to_string(), range.end.0.to_string());
-        let found: Points = self.ask("/query", &[("name", selector), ("start", &start), ("end", &end)])?;
+        let found: Points = self.get("/query", &[("name", selector), ("start", &start), ("end", &end)])?;
         let series = found.series.into_iter().map(|PointsRow { labels, points }| {
             let values = points.iter().map(|(_, text)| value(text)).collect::<Result<_, _>>()?;
             Ok(SeriesPoints { labels, timestamps: points.iter().map(|(at, _)| *at).collect(), values })
@@ -124,11 +125,14 @@ impl QueryEngine for RemoteQuery {
     fn series(&self, selectors: &[&str], range: TimeRange) -> Result<Vec<Labels>, QueryError> {
         // Over HTTP at least one selector is needed; this one is true of every series.
         let every: &[&str] = &["{__name__=~\".+\"}"];
-        self.ask_selected("/api/v1/series", if selectors.is_empty() { every } else { selectors }, range)
+        let (start, end) = (seconds(range.start), seconds(range.end));
+        let selectors = if selectors.is_empty() { every } else { selectors };
+        self.ask("/api/v1/series", &selected(selectors, &start, &end))
     }
 
     fn label_names(&self, selectors: &[&str], range: TimeRange) -> Result<Vec<String>, QueryError> {
-        self.ask_selected("/api/v1/labels", selectors, range)
+        let (start, end) = (seconds(range.start), seconds(range.end));
+        self.ask("/api/v1/labels", &selected(selectors, &start, &end))
     }
 
     fn label_values(
@@ -137,7 +141,9 @@ impl QueryEngine for RemoteQuery {
         selectors: &[&str],
         range: TimeRange,
     ) -> Result<Vec<String>, QueryError> {
-        self.ask_selected(&format!("/api/v1/label/{}/values", percent_encode(name)), selectors, range)
+        let (start, end) = (seconds(range.start), seconds(range.end));
+        let path = format!("/api/v1/label/{}/values", percent_encode(name));
+        self.get::<Envelope<_>>(&path, &selected(selectors, &start, &end)).map(|e| e.data)
     }
 }
 
