@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Others may use this share of a core; more, and a measurement was disturbed.
-pub const OTHERS_CORES_MAX: f64 = 0.10;
+pub const OTHERS_CORES_MAX: f64 = 0.05;
 
 /// How long to look at the machine before calling it quiet.
 const LISTEN: Duration = Duration::from_millis(700);

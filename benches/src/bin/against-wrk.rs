@@ -86,7 +86,7 @@ struct Round {
     ratio: f64,
     /// Share of its core that the tester worked, 0 to 1.
     load_tester_cpu: Option<f64>,
-    /// How many cores other processes used meanwhile.
+    /// How many cores other processes used meanwhile, in the worse half.
     others_cores: Option<f64>,
 }
 
@@ -201,22 +201,32 @@ impl Contest<'_> {
 
     fn round(&self, number: u32, seconds: u32) -> Result<Round> {
         let wrk_first = number.is_multiple_of(2);
-        let noise = Noise::begin(self.server);
-        let (wrk, (load_tester, load_tester_cpu)) = if wrk_first {
-            (self.wrk(seconds)?, self.load_tester(seconds)?)
+        // Each half is watched by itself: one that is disturbed would be diluted by a quiet one.
+        let wrk = || self.watched(|| self.wrk(seconds));
+        let ours = || self.watched(|| self.load_tester(seconds));
+        let (wrk, ours) = if wrk_first {
+            let wrk = wrk()?;
+            (wrk, ours()?)
         } else {
-            let ours = self.load_tester(seconds)?;
-            (self.wrk(seconds)?, ours)
+            let ours = ours()?;
+            (wrk()?, ours)
         };
-        let first = if wrk_first { "wrk" } else { "load-tester" };
+        let ((wrk, wrk_others), ((load_tester, load_tester_cpu), load_tester_others)) = (wrk, ours);
         Ok(Round {
-            first,
+            first: if wrk_first { "wrk" } else { "load-tester" },
             wrk,
             load_tester,
             ratio: load_tester / wrk,
             load_tester_cpu,
-            others_cores: noise.others_cores(),
+            others_cores: wrk_others.zip(load_tester_others).map(|(one, other)| one.max(other)),
         })
+    }
+
+    /// Measures, and how many cores others used meanwhile.
+    fn watched<T>(&self, measure: impl FnOnce() -> Result<T>) -> Result<(T, Option<f64>)> {
+        let noise = Noise::begin(self.server);
+        let measured = measure()?;
+        Ok((measured, noise.others_cores()))
     }
 
     /// wrk's requests a second.
