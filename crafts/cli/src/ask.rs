@@ -16,13 +16,13 @@ use std::{process::ExitCode, time::UNIX_EPOCH};
 #[derive(Args)]
 struct Server {
     /// Base URL of the pipeline, or of the one service.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The server's token.
-    #[arg(long, value_name = "TOKEN", env = "CRAFT_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "TOKEN", env = "CRAFT_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 

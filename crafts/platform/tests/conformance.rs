@@ -2,6 +2,8 @@
 //!
 //! Storage stands behind one service; the query engine and the alerter behind two.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
 use contracts::{alert::Notifier, query::QueryEngine, queue::Log, storage::Storage};
 use platform::{
     Node, NodeConfig, Role,
