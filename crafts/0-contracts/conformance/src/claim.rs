@@ -152,9 +152,19 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
-/// Two things that must be the same.
+/// Two things that must be the same. Of large ones, only the surroundings of the first difference are told.
 pub(crate) fn equal<T: PartialEq + Debug + ?Sized>(what: &str, got: &T, expected: &T) -> Check {
-    ensure(got == expected, || format!("{what}: expected {}, got {}", shown(expected), shown(got)))
+    if got == expected {
+        return Ok(());
+    }
+    let (got, expected) = (format!("{got:?}"), format!("{expected:?}"));
+    let same = got.bytes().zip(expected.bytes()).take_while(|(g, e)| g == e).count();
+    let from = if got.len().max(expected.len()) > SHOWN_BYTES_MAX {
+        same.saturating_sub(SHOWN_BYTES_MAX / 4)
+    } else {
+        0
+    };
+    Err(format!("{what}: expected {}, got {}", excerpt(&expected, from), excerpt(&got, from)))
 }
 
 /// A condition, and what to say where it fails.
@@ -217,12 +227,17 @@ pub(crate) fn with_seed(seed: u64, check: impl FnOnce(&mut fastrand::Rng) -> Che
         .map_err(|why| format!("{why} ({SEED_VARIABLE}={seed} repeats it)"))
 }
 
-/// Debug form, cut so that a failure stays readable.
+/// How much of a value a failure shows, so that it stays readable.
+const SHOWN_BYTES_MAX: usize = 400;
+
+/// Debug form, its end cut off if it is long.
 fn shown(value: &(impl Debug + ?Sized)) -> String {
-    const SHOWN_CHARS_MAX: usize = 600;
-    let text = format!("{value:?}");
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((at, _)) => format!("{}… ({} bytes in all)", &text[..at], text.len()),
-        None => text,
-    }
+    excerpt(&format!("{value:?}"), 0)
+}
+
+fn excerpt(text: &str, from: usize) -> String {
+    let from = text.floor_char_boundary(from);
+    let to = text.floor_char_boundary(from + SHOWN_BYTES_MAX);
+    let (before, after) = (if from > 0 { "… " } else { "" }, if to < text.len() { " …" } else { "" });
+    format!("{before}{}{after}", &text[from..to])
 }

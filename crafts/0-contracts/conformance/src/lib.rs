@@ -21,5 +21,8 @@ pub mod query;
 pub mod queue;
 pub mod storage;
 
+pub mod client;
+pub mod http;
+
 mod rows;
 pub use claim::{Claim, Outcome, Report, Verdict};

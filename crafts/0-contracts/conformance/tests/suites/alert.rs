@@ -20,7 +20,7 @@ fn an_alerter_that_is_right_passes() {
 const FAULTS: &[(Fault, &str)] = &[
     (Fault::TakesAnyExpression, "a rule whose expression is none"),
     (Fault::TakesAnyLabel, "a rule with bad names or labels"),
-    (Fault::TakesAnySize, "a rule over the limit"),
+    (Fault::RefusesLargeRules, "a rule up to the limit"),
     (Fault::NoRuleBound, "there is a bound on the number of rules"),
     (Fault::ReplacesBeforeChecking, "a refused rule leaves"),
     (Fault::KeepsReplaced, "a rule put again replaces"),
@@ -42,7 +42,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::SilentDelete, "the alerts of a deleted rule"),
     (Fault::ForgetsReplaced, "the alerts that a replaced rule"),
     (Fault::FailureStopsOthers, "a notification that fails"),
-    (Fault::NeverRetries, "a notification that failed"),
+    (Fault::NeverRetries, "a firing alert whose notification failed"),
     (Fault::ForIsIgnored, "a rule that waits"),
     (Fault::ForCountsOn, "a rule that waits"),
 ];

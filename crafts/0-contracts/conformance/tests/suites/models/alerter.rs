@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     None,
     TakesAnyExpression,
     TakesAnyLabel,
-    TakesAnySize,
+    RefusesLargeRules,
     NoRuleBound,
     ReplacesBeforeChecking,
     KeepsReplaced,
@@ -86,7 +86,7 @@ impl MemoryAlerter {
         if rule.name.is_empty() {
             return Err(bad("a rule needs a name".to_owned()));
         }
-        if serde_json::to_vec(rule).unwrap().len() > RULE_BYTES_MAX && !self.is(Fault::TakesAnySize) {
+        if serde_json::to_vec(rule).unwrap().len() > RULE_BYTES_MAX / 2 && self.is(Fault::RefusesLargeRules) {
             return Err(bad("too large".to_owned()));
         }
         let labels = rule.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
