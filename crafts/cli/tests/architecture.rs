@@ -1,0 +1,113 @@
+//! The invariants of `docs/ARCHITECTURE.md`, held against the workspace itself.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Who may know more than the contracts: the composition root and what stands above it.
+const COMPOSERS: [&str; 4] = ["platform", "craft", "benches", "labs"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// For each package of the workspace, the packages of the workspace that its code (not its tests) depends on.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let members: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
+    let of = |package: &cargo_metadata::Package| {
+        let normal = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+        normal.map(|d| d.name.clone()).filter(|name| members.contains(name)).collect()
+    };
+    metadata.packages.iter().map(|p| (p.name.to_string(), of(p))).collect()
+}
+
+#[test]
+fn a_craft_knows_the_contracts_and_no_other_craft() {
+    let dependencies = dependencies();
+    assert!(
+        dependencies["contracts"].is_empty(),
+        "the contracts know nobody: {:?}",
+        dependencies["contracts"]
+    );
+    assert!(dependencies["load-tester"].is_empty(), "the load tester knows only the wire");
+    for (package, known) in &dependencies {
+        if COMPOSERS.contains(&package.as_str()) || package == "load-tester" {
+            continue;
+        }
+        let others: Vec<_> = known.iter().filter(|k| *k != "contracts").collect();
+        assert!(
+            others.is_empty(),
+            "{package} depends on {others:?}; only {COMPOSERS:?} may know several crafts"
+        );
+    }
+}
+
+#[test]
+fn phase_0_is_the_standard_library_and_the_contracts() {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let phase0 = metadata.packages.iter().find(|p| p.name.as_str() == "phase0").unwrap();
+    let normal = phase0.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+    assert_eq!(normal.map(|d| d.name.as_str()).collect::<Vec<_>>(), ["contracts"]);
+}
+
+#[test]
+fn the_contracts_do_no_io() {
+    // Types of the standard library may be named; what opens, connects, spawns or asks the time may not be called.
+    const FORBIDDEN: [&str; 9] = [
+        "std::fs",
+        "File::",
+        "TcpStream",
+        "::bind(",
+        "::connect(",
+        "SystemTime",
+        "Instant::now",
+        "thread::spawn",
+        "std::env",
+    ];
+    let mut files = 0;
+    for path in rust_files(&root().join("crafts/0-contracts/src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for word in FORBIDDEN {
+            assert!(!code.contains(word), "{} uses {word}", path.display());
+        }
+        files += 1;
+    }
+    assert!(files > 8, "only {files} files: is this test still looking at the contracts?");
+}
+
+#[test]
+fn unsafe_code_lives_in_named_modules_only() {
+    /// Each with its reason: a counting allocator cannot be written otherwise.
+    const ALLOWED: [&str; 1] = ["load-tester/tests/allocations.rs"];
+    let word = ["un", "safe"].concat(); // or this file would find itself
+    let (begins, assigned) = (format!("{word} "), format!("= {word} {{"));
+    for path in rust_files(&root()) {
+        let relative = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let found = text.lines().any(|l| l.trim_start().starts_with(&begins) || l.contains(&assigned));
+        assert!(
+            !found || ALLOWED.contains(&relative.as_str()),
+            "{relative} has unsafe code and is not on the list"
+        );
+    }
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && !name.to_string_lossy().starts_with('.') && name != "target" && name != "work" {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
