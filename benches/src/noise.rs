@@ -30,6 +30,8 @@ struct Ticks {
     busy: u64,
     /// Of these, this process, its ended children, and the server.
     ours: u64,
+    /// Of these, the server.
+    server: u64,
     cores: u64,
 }
 
@@ -52,6 +54,11 @@ impl Noise {
         }
     }
 
+    /// The processor time that the server has had since the beginning, in the kernel's ticks.
+    pub fn server_ticks(&self) -> Option<u64> {
+        Some(Ticks::now(self.server)?.server.saturating_sub(self.before?.server))
+    }
+
     /// How many cores the others used on average since the beginning; `None` where the kernel does not tell.
     pub fn others_cores(&self) -> Option<f64> {
         Some(self.before?.others_until(Ticks::now(self.server)?))
@@ -65,7 +72,7 @@ impl Ticks {
         let this = process_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
         let server = process_ticks(&fs::read_to_string(format!("/proc/{server}/stat")).ok()?)?;
         let cores = stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count() as u64;
-        Some(Self { all, busy, ours: this + server, cores })
+        Some(Self { all, busy, ours: this + server, server, cores })
     }
 
     fn others_until(self, after: Self) -> f64 {
@@ -105,8 +112,8 @@ mod tests {
 
     #[test]
     fn what_is_ours_is_not_noise() {
-        let before = Ticks { all: 0, busy: 0, ours: 0, cores: 2 };
-        let after = Ticks { all: 800, busy: 700, ours: 600, cores: 2 };
+        let before = Ticks { all: 0, busy: 0, ours: 0, server: 0, cores: 2 };
+        let after = Ticks { all: 800, busy: 700, ours: 600, server: 300, cores: 2 };
         assert!((before.others_until(after) - 0.25).abs() < 1e-9);
     }
 }

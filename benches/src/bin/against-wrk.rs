@@ -4,8 +4,8 @@
 //! POST of the same size. wrk sends one fixed request and looks at little of the answer; ours sends another body
 //! each time and keeps a histogram of three digits. Prediction: ours is at least as fast all the same.
 //!
-//! Rounds are rotated (each goes first every other time) and compared within the round, so that a machine that
-//! becomes slower meanwhile makes both slower.
+//! Rounds are rotated (each goes first every other time), each of the two has two slices of a round in the order
+//! A B B A, and they are compared within the round, so that a machine that becomes slower favours neither.
 
 use std::ffi::OsString;
 use std::fs;
@@ -41,7 +41,7 @@ struct Arguments {
     /// Rounds that count
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Seconds that each of the two has in a round
+    /// Seconds that each of the two has in a round, in two slices
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
     seconds: u32,
     /// Seconds to wait, all in all, for the machine to become quiet before a round
@@ -76,6 +76,8 @@ struct Results {
     load_tester_requests_per_second: Spread,
     /// Ours over wrk's, within each round.
     ratio: Spread,
+    /// The same per processor time of the server.
+    ratio_per_server_cpu: Spread,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,9 +86,25 @@ struct Round {
     wrk: f64,
     load_tester: f64,
     ratio: f64,
-    /// Share of its core that the tester worked, 0 to 1.
-    load_tester_cpu: Option<f64>,
-    /// How many cores other processes used meanwhile, in the worse half.
+    /// The same for requests per processor time of the server. Where the server is the limit, this is what decides,
+    /// and other processes disturb it less.
+    ratio_per_server_cpu: f64,
+    /// How many cores other processes used meanwhile, in the worst slice.
+    others_cores: Option<f64>,
+    /// What the rates above are the means of.
+    wrk_slices: Vec<Slice>,
+    load_tester_slices: Vec<Slice>,
+}
+
+#[derive(Debug, Serialize)]
+struct Slice {
+    /// Requests a second.
+    rate: f64,
+    /// Share of its core that the tester worked, 0 to 1; wrk does not tell.
+    cpu: Option<f64>,
+    /// Processor time of the server, in the kernel's ticks.
+    server_ticks: u64,
+    /// How many cores other processes used.
     others_cores: Option<f64>,
 }
 
@@ -153,13 +171,15 @@ fn compare(arguments: &Arguments) -> Result<()> {
         wrk_requests_per_second: spread(&counting, |round| round.wrk)?,
         load_tester_requests_per_second: spread(&counting, |round| round.load_tester)?,
         ratio: spread(&counting, |round| round.ratio)?,
+        ratio_per_server_cpu: spread(&counting, |round| round.ratio_per_server_cpu)?,
         rounds,
     };
     println!(
-        "median  {:>10.0}  {:>12.0}  {:>6.3}  (rounds {:.3} to {:.3})",
+        "median {:>11.0}  {:>12.0}  {:>6.3}  {:>10.3}  (ratios {:.3} to {:.3})",
         results.wrk_requests_per_second.median,
         results.load_tester_requests_per_second.median,
         results.ratio.median,
+        results.ratio_per_server_cpu.median,
         results.ratio.min,
         results.ratio.max
     );
@@ -177,19 +197,23 @@ struct Contest<'a> {
 impl Contest<'_> {
     /// As many quiet rounds as were asked for, and the disturbed ones between them.
     fn rounds(&self, arguments: &Arguments) -> Result<Vec<Round>> {
-        println!("{:>5}  {:>12}  {:>12}  {:>6}  others", "round", "wrk", "load-tester", "ratio");
+        println!(
+            "{:>5}  {:>12}  {:>12}  {:>6}  {:>10}  others",
+            "round", "wrk", "load-tester", "ratio", "server CPU"
+        );
         let (mut rounds, mut quiet) = (Vec::new(), 0);
         let mut patience = Duration::from_secs(arguments.patience);
         while quiet < arguments.rounds && rounds.len() < (arguments.rounds * ATTEMPTS_MAX) as usize {
             patience = Noise::wait_for_quiet(self.server, patience);
             let number = u32::try_from(rounds.len())?;
-            let round = self.round(number, arguments.seconds)?;
+            let round = self.round(number, arguments.seconds.div_ceil(2))?;
             println!(
-                "{:>5}  {:>12.0}  {:>12.0}  {:>6.3}  {}{}",
+                "{:>5}  {:>12.0}  {:>12.0}  {:>6.3}  {:>10.3}  {}{}",
                 number + 1,
                 round.wrk,
                 round.load_tester,
                 round.ratio,
+                round.ratio_per_server_cpu,
                 round.others_cores.map_or("unknown".to_owned(), |cores| format!("{cores:.2} cores")),
                 if round.is_quiet() { "" } else { ": disturbed, does not count" }
             );
@@ -199,34 +223,39 @@ impl Contest<'_> {
         Ok(rounds)
     }
 
+    /// Each twice, in the order A B B A, so that a machine that slows down or speeds up meanwhile favours neither;
+    /// and a moment for nothing first, because an idle machine gives the first one who comes a burst of speed.
     fn round(&self, number: u32, seconds: u32) -> Result<Round> {
         let wrk_first = number.is_multiple_of(2);
-        // Each half is watched by itself: one that is disturbed would be diluted by a quiet one.
-        let wrk = || self.watched(|| self.wrk(seconds));
-        let ours = || self.watched(|| self.load_tester(seconds));
-        let (wrk, ours) = if wrk_first {
-            let wrk = wrk()?;
-            (wrk, ours()?)
-        } else {
-            let ours = ours()?;
-            (wrk()?, ours)
-        };
-        let ((wrk, wrk_others), ((load_tester, load_tester_cpu), load_tester_others)) = (wrk, ours);
+        self.wrk(1)?;
+        let (mut wrk, mut ours) = (Vec::new(), Vec::new());
+        for is_wrk in [wrk_first, !wrk_first, !wrk_first, wrk_first] {
+            if is_wrk {
+                wrk.push(self.slice(|| Ok((self.wrk(seconds)?, None)))?);
+            } else {
+                ours.push(self.slice(|| self.load_tester(seconds))?);
+            }
+        }
+        let (wrk_rate, ours_rate) = (mean(&wrk, |slice| slice.rate), mean(&ours, |slice| slice.rate));
+        let per_tick = |slices: &[Slice]| mean(slices, |slice| slice.rate / slice.server_ticks.max(1) as f64);
         Ok(Round {
             first: if wrk_first { "wrk" } else { "load-tester" },
-            wrk,
-            load_tester,
-            ratio: load_tester / wrk,
-            load_tester_cpu,
-            others_cores: wrk_others.zip(load_tester_others).map(|(one, other)| one.max(other)),
+            wrk: wrk_rate,
+            load_tester: ours_rate,
+            ratio: ours_rate / wrk_rate,
+            ratio_per_server_cpu: per_tick(&ours) / per_tick(&wrk),
+            others_cores: wrk.iter().chain(&ours).filter_map(|slice| slice.others_cores).reduce(f64::max),
+            wrk_slices: wrk,
+            load_tester_slices: ours,
         })
     }
 
-    /// Measures, and how many cores others used meanwhile.
-    fn watched<T>(&self, measure: impl FnOnce() -> Result<T>) -> Result<(T, Option<f64>)> {
+    /// Measures, and watches what the server and the others used meanwhile.
+    fn slice(&self, measure: impl FnOnce() -> Result<(f64, Option<f64>)>) -> Result<Slice> {
         let noise = Noise::begin(self.server);
-        let measured = measure()?;
-        Ok((measured, noise.others_cores()))
+        let (rate, cpu) = measure()?;
+        let server_ticks = noise.server_ticks().unwrap_or(0);
+        Ok(Slice { rate, cpu, server_ticks, others_cores: noise.others_cores() })
     }
 
     /// wrk's requests a second.
@@ -290,6 +319,10 @@ fn version(program: &Path, flag: &str) -> String {
 
 fn url(server: &Nginx) -> String {
     format!("http://127.0.0.1:{}/metrics", server.port)
+}
+
+fn mean(slices: &[Slice], value: impl Fn(&Slice) -> f64) -> f64 {
+    slices.iter().map(value).sum::<f64>() / slices.len() as f64
 }
 
 fn spread(rounds: &[&Round], value: impl Fn(&Round) -> f64) -> Result<Spread> {
