@@ -5,6 +5,7 @@
 
 mod agent;
 mod ask;
+mod conform;
 mod doctor;
 mod run;
 mod style;
@@ -38,6 +39,8 @@ enum Command {
     Alerts(ask::AlertsArgs),
     /// Examine this machine: is it fit to measure on?
     Doctor(doctor::DoctorArgs),
+    /// Hold the contracts against services at some URL, in whatever language they are written.
+    Conform(conform::ConformArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Query(args) => ask::query(&args),
         Command::Alerts(args) => ask::alerts(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Conform(args) => conform::run(&args),
     };
     result.unwrap_or_else(|e| {
         eprintln!("craft: {e:#}");

@@ -162,6 +162,7 @@ pub struct Drained {
 pub struct Node {
     addr: SocketAddr,
     parts: Parts,
+    router: Arc<Router>,
     agent: Option<Agent>,
     server: Running<()>,
     consumer: Option<Running<Consumed>>,
@@ -202,7 +203,7 @@ impl Node {
             let put = parts.alerter.as_ref().map_or(Ok(()), |a| a.put_rule(rule.clone()));
             put.map_err(|e| StartError::Config(e.to_string()))?;
         }
-        let server = start_server(config, &parts, listener)?;
+        let (server, router) = start_server(config, &parts, listener)?;
         let consumer = config.roles.contains(&Role::Storage).then(|| start_consumer(&parts)).flatten();
         let evaluator = config
             .roles
@@ -210,7 +211,7 @@ impl Node {
             .then(|| start_evaluator(&parts, config.evaluate_every))
             .flatten();
         let agent = if config.agent { Some(start_agent(addr, config.token.as_deref())?) } else { None };
-        Ok(Self { addr, parts, agent, server, consumer, evaluator })
+        Ok(Self { addr, parts, router, agent, server, consumer, evaluator })
     }
 
     /// Where it listens.
@@ -221,6 +222,11 @@ impl Node {
     /// What sits in each slot: slot, name, title.
     pub fn filled(&self) -> &[(Role, String, String)] {
         &self.parts.filled
+    }
+
+    /// What it answers.
+    pub fn routes(&self) -> &[Route] {
+        self.router.routes()
     }
 
     /// Whether the server still runs; it ends by itself only if its listener fails.
@@ -380,11 +386,9 @@ fn prepare_dir(config: &NodeConfig) -> Result<(), StartError> {
     tried.map_err(|e| StartError::DataDir { dir, why: format!("{e}; choose another with --data") })
 }
 
-fn start_server(
-    config: &NodeConfig,
-    parts: &Parts,
-    listener: TcpListener,
-) -> Result<Running<()>, StartError> {
+type Server = (Running<()>, Arc<Router>);
+
+fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Result<Server, StartError> {
     let late: Arc<OnceLock<Arc<Telemetry>>> = Arc::default();
     let router = Arc::new(Router::new(all_routes(config, parts, &late)));
     let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
@@ -395,12 +399,14 @@ fn start_server(
     let choice = choose("ingest", &config.slots.ingest, name).map_err(StartError::Config)?;
     let log = parts.log.clone().filter(|_| config.roles.contains(&Role::Ingest));
     let server = (choice.open)(IngestConfig { ack: config.ack, ..IngestConfig::default() }, log);
-    Running::spawn("http", move |shutdown| {
+    let shared = router.clone();
+    let running = Running::spawn("http", move |shutdown| {
         let site = Site { listener, rest: &*router, middleware: &*telemetry, shutdown: shutdown.clone() };
         if let Err(e) = server.serve(&site) {
             tracing::error!("the server stopped: {e}");
         }
-    })
+    })?;
+    Ok((running, shared))
 }
 
 fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<Telemetry>>>) -> Vec<Route> {
