@@ -22,6 +22,8 @@ pub struct Url {
     pub authority: String,
     /// Empty, or with a slash at its front and none at its end.
     pub base: String,
+    /// Sent as `Authorization: Bearer …` where the service asks for it.
+    pub token: Option<String>,
 }
 
 impl Url {
@@ -37,7 +39,16 @@ impl Url {
         }
         let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
         let port = if has_port { "" } else { ":80" };
-        Ok(Self { authority: format!("{authority}{port}"), base: path.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            authority: format!("{authority}{port}"),
+            base: path.trim_end_matches('/').to_owned(),
+            token: None,
+        })
+    }
+
+    /// The header line that the token makes, with its line end; nothing without one.
+    pub fn authorization(&self) -> String {
+        self.token.as_ref().map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"))
     }
 }
 
@@ -279,6 +290,7 @@ pub fn request(
     body: Option<&[u8]>,
 ) -> Vec<u8> {
     let mut head = format!("{method} {}{target} HTTP/1.1\r\nHost: {}\r\n", url.base, url.authority);
+    head.push_str(&url.authorization());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -187,24 +187,20 @@ fn limits(target: &Target) -> Check {
     accepted(target, &format!(r#"{{"name":"{}","value":1}}"#, "n".repeat(LABEL_VALUE_BYTES_MAX)), 1)?;
     // The metric's own object is the first level.
     accepted(target, &with(&format!(r#""x":{}"#, nested(JSON_DEPTH_MAX - 1))), 1)?;
-    is_refused(
-        target,
-        &with(&format!(r#"⟦"labels":{{{}}}⟧"#, labels(LABELS_PER_SERIES_MAX))),
-        &["bad_label"],
-    )?;
+    is_refused(target, &with(&format!(r#""labels":{{{}}}"#, labels(LABELS_PER_SERIES_MAX))), &["bad_label"])?;
     let too_long = "v".repeat(LABEL_VALUE_BYTES_MAX + 1);
-    is_refused(target, &with(&format!(r#"⟦"labels":{{"a":"{too_long}"}}⟧"#)), &["bad_label"])?;
-    is_refused(target, &with(&format!(r#"⟦"labels":{{"{}":"v"}}⟧"#, "n".repeat(256))), &["bad_label"])?;
+    is_refused(target, &with(&format!(r#""labels":{{"a":"{too_long}"}}"#)), &["bad_label"])?;
+    is_refused(target, &with(&format!(r#""labels":{{"{}":"v"}}"#, "n".repeat(256))), &["bad_label"])?;
     is_refused(
         target,
-        &format!(r#"{{⟦"name":"{}"⟧,"value":1}}"#, "n".repeat(LABEL_VALUE_BYTES_MAX + 1)),
+        &format!(r#"{{"name":"{}","value":1}}"#, "n".repeat(LABEL_VALUE_BYTES_MAX + 1)),
         &["bad_name"],
     )
 }
 
 fn many(target: &Target) -> Check {
     let one = r#"{"name":"conformance_many","value":1,"labels":{"host":"a"}}"#;
-    accepted(target, &format!("[{}]", vec![one; 20_000].join(",")), 20_000)
+    accepted(target, &format!("[{}]", vec![one; 5_000].join(",")), 5_000)
 }
 
 fn bad_json(target: &Target) -> Check {
@@ -212,7 +208,7 @@ fn bad_json(target: &Target) -> Check {
         "⟦x⟧",
         "{⟦⟧",
         "[⟦⟧",
-        r#"{"name⟦"#,
+        r#"{⟦"name"#,
         r#"{"name":"a","value":1⟦⟧"#,
         r#"[{"name":"a","value":1}⟦⟧"#,
         r#"[{"name":"a","value":1},⟦]⟧"#,
@@ -276,8 +272,8 @@ fn duplicate_keys(target: &Target) -> Check {
         r#"{"name":"a","value":1,"labels":{"a":"1",⟦"a":"2"⟧}}"#,
         r#"{"name":"a","value":1,"labels":{"a":"1",⟦"\u0061":"2"⟧}}"#,
         r#"{"name":"a","value":1,"labels":{},⟦"labels":{}⟧}"#,
-        r#"{"name":"a","value":1,"labels":{"a":"1"},⟦"tags":{"b":"2"}⟧}"#,
-        r#"{"name":"a","value":1,"tags":{},⟦"labels":{}⟧}"#,
+        r#"{"name":"a","value":1,⟦"labels":{"a":"1"},"tags":{"b":"2"}⟧}"#,
+        r#"{"name":"a","value":1,⟦"tags":{},"labels":{}⟧}"#,
         r#"{"name":"a","value":1,⟦"n\u0061me":"b"⟧}"#,
     ] {
         is_refused(target, body, &["duplicate_key"])?;
@@ -340,7 +336,8 @@ fn bad_types(target: &Target) -> Check {
         r#"{"name":"a","value":1,"labels":{"a":⟦{}⟧}}"#,
         r#"{"name":"a","value":1,"client_id":⟦1⟧}"#,
     ] {
-        is_refused(target, body, &["bad_type"])?;
+        // Where several types are right, a wrong one may also count as a wrong value.
+        is_refused(target, body, &["bad_type", "bad_number"])?;
     }
     for value in ["\"1\"", "\"\"", "\"nan\"", "\"Infinity\"", "\"abc\"", "\"0x1\""] {
         is_refused(target, &format!(r#"{{"name":"a","value":⟦{value}⟧}}"#), &["bad_type", "bad_number"])?;
@@ -354,10 +351,10 @@ fn bad_types(target: &Target) -> Check {
 
 fn bad_values(target: &Target) -> Check {
     for name in ["", "9a", "a-b", "a b", "é", "a\\u0000", "a{b=\\\"c\\\"}", "a\\n", "-", "a.b"] {
-        is_refused(target, &format!(r#"{{"name":⟦"{name}"⟧,"value":1}}"#), &["bad_name"])?;
+        is_refused(target, &format!(r#"{{"name":"{name}","value":1}}"#), &["bad_name"])?;
     }
     for label in ["", "9a", "a-b", "a b", "é", "a:b", "__name__", "a\\n"] {
-        let body = format!(r#"{{"name":"a","value":1,⟦"labels":{{"{label}":"x"}}⟧}}"#);
+        let body = format!(r#"{{"name":"a","value":1,"labels":{{"{label}":"x"}}}}"#);
         is_refused(target, &body, &["bad_label"])?;
     }
     for timestamp in [
@@ -387,8 +384,7 @@ fn bad_values(target: &Target) -> Check {
         is_refused(target, &format!(r#"{{"name":"a","value":⟦{number}⟧}}"#), &["bad_number"])?;
     }
     let long = "c".repeat(CLIENT_ID_BYTES_MAX + 1);
-    let codes = ["bad_client_id", "bad_type", "bad_name", "bad_label"];
-    is_refused(target, &format!(r#"{{"name":"a","value":1,⟦"client_id":"{long}"⟧}}"#), &codes)
+    is_refused(target, &format!(r#"{{"name":"a","value":1,"client_id":"{long}"}}"#), &["bad_client_id"])
 }
 
 fn place(target: &Target) -> Check {
@@ -399,7 +395,8 @@ fn place(target: &Target) -> Check {
         r#"{"name":"a","value":"x"}"#,
         r#"{"name":"é","value":1e999}"#,
     ] {
-        let codes = ["bad_name", "missing_field", "bad_type", "bad_number"];
+        // Which of its errors is told is another claim's matter.
+        let codes = ["bad_name", "bad_label", "missing_field", "bad_type", "bad_number"];
         for (before, after) in [(0, 3), (2, 2), (50, 0)] {
             let neighbours = |count| vec![good; count];
             let marked = format!("⟦{bad}⟧");
@@ -409,7 +406,7 @@ fn place(target: &Target) -> Check {
         }
     }
     // Characters of several bytes before it: `at` counts bytes.
-    is_refused(target, r#"{"x":"🦀🦀🦀","name":⟦"a-b"⟧,"value":1}"#, &["bad_name"])
+    is_refused(target, r#"[{"name":"b","value":1,"x":"🦀🦀🦀"},⟦{"name":"a-b","value":1}⟧]"#, &["bad_name"])
 }
 
 fn empty_body(target: &Target) -> Check {
@@ -439,7 +436,7 @@ fn content_types(target: &Target) -> Check {
         "text/html",
         "multipart/form-data; boundary=x",
     ] {
-        expect_error(bad, &target.post(url, "/metrics", bad, body)?, 415, &["unsupported_media_type"])?;
+        expect_error(bad, &target.post(url, "/metrics", bad, body)?, 415, &["bad_content_type"])?;
     }
     Ok(())
 }

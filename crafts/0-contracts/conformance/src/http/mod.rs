@@ -17,7 +17,10 @@ mod target;
 
 pub use target::{Observed, Part, Target};
 
-use crate::claim::{Check, Outcome, Report, Verdict, outcome};
+use crate::{
+    claim::{Check, Outcome, Report, Verdict, outcome},
+    client::Url,
+};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -86,7 +89,7 @@ impl HttpReport {
 /// # Errors
 /// If nobody answers there.
 pub fn check(url: &str) -> Result<HttpReport, String> {
-    Ok(check_target(&Arc::new(Target::at(url)?)))
+    Ok(check_target(&Arc::new(Target::at(&Url::parse(url)?)?)))
 }
 
 /// Holds every suite against a target, whose services may stand at different URLs.

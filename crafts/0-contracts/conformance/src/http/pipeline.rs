@@ -132,7 +132,7 @@ fn all_or_nothing(target: &Target) -> Check {
             "a body whose last metric is bad",
             &target.post_json(ingest, "/metrics", &body)?,
             400,
-            &["bad_name", "missing_field", "bad_type", "bad_number"],
+            &["bad_name", "bad_label", "missing_field", "bad_type", "bad_number"],
         )?;
     }
     let cut = format!("[{good},{good}");

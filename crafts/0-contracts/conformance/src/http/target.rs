@@ -82,26 +82,33 @@ impl Target {
         self
     }
 
-    /// Whatever services say `GET /openapi` at this URL that they are.
+    /// Whatever services answer at this URL.
     ///
     /// # Errors
-    /// If nobody answers as a service does.
-    pub fn at(url: &str) -> Result<Self, String> {
-        let url = Url::parse(url)?;
-        let target = Self::new();
-        let listed = target.get(&url, "/openapi")?.json()?;
-        let files: Vec<&str> =
-            listed["files"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let parts = Part::ALL
-            .into_iter()
-            .filter(|p| files.iter().any(|f| f.ends_with(&format!("/{}.yaml", p.as_str()))));
-        let target = parts.fold(target, |target, part| target.with(part, url.clone()));
+    /// If none does.
+    pub fn at(url: &Url) -> Result<Self, String> {
+        let mut target = Self::new();
+        for part in Part::ALL {
+            if target.answers(url, part)? {
+                target = target.with(part, url.clone());
+            }
+        }
         ensure(!target.urls.is_empty(), || {
-            format!(
-                "GET /openapi lists no service of this pipeline, but {listed}; name the services one by one"
-            )
+            format!("no service of this pipeline answers at {}", url.authority)
         })?;
         Ok(target)
+    }
+
+    /// Whether a path that only this service has is there: asked in a way that changes nothing.
+    fn answers(&self, url: &Url, part: Part) -> Result<bool, String> {
+        let reply = match part {
+            Part::Ingest => self.post(url, "/metrics", "application/json", b"[]"),
+            Part::Queue => self.get(url, "/topics"),
+            Part::Storage => self.post(url, "/series", "application/json", b"[]"),
+            Part::Query => self.get(url, "/api/v1/status/buildinfo"),
+            Part::Alert => self.get(url, "/rules"),
+        }?;
+        Ok(!matches!(reply.status, 404 | 405))
     }
 
     /// Where a service is, if the target has it.
@@ -203,16 +210,18 @@ impl Target {
         let ingest = self.url(Part::Ingest).ok_or("no service takes samples")?;
         let query = self.url(Part::Query).ok_or("no service gives samples back")?;
         expect(&self.post_json(ingest, "/metrics", &metrics_of(rows))?, 202)?;
-        eventually("the samples that ingest accepted can be queried", || {
-            for (labels, at, _) in rows {
-                let name = labels.view().metric_name();
-                let reply = self.get(query, &format!("/query?name={name}&start={at}&end={at}"))?;
-                let series = reply.json()?["series"].as_array().map_or(0, Vec::len);
-                if series < rows.iter().filter(|r| r.1 == *at && r.0.view().metric_name() == name).count() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
+        let names: BTreeSet<_> = rows.iter().map(|r| r.0.view().metric_name()).collect();
+        names.into_iter().try_for_each(|name| {
+            let times: Vec<i64> =
+                rows.iter().filter(|r| r.0.view().metric_name() == name).map(|r| r.1).collect();
+            let (first, last) = (times.iter().min().unwrap_or(&0), times.iter().max().unwrap_or(&0));
+            eventually(&format!("the samples of {name} that ingest accepted can be queried"), || {
+                let found =
+                    self.get(query, &format!("/query?name={name}&start={first}&end={last}"))?.json()?;
+                let series = found["series"].as_array().into_iter().flatten();
+                let points: usize = series.map(|s| s["points"].as_array().map_or(0, Vec::len)).sum();
+                Ok((points >= times.len()).then_some(()))
+            })
         })
     }
 
@@ -322,9 +331,7 @@ fn template(path: &str) -> Option<&'static str> {
     match () {
         () if between("/rules/", "") => Some("/rules/{name}"),
         () if between("/api/v1/label/", "/values") => Some("/api/v1/label/{name}/values"),
-        () if Part::ALL.iter().any(|p| path == format!("/openapi/{}.yaml", p.as_str())) => {
-            Some("/openapi/{service}.yaml")
-        }
+        () if between("/openapi/", ".yaml") => Some("/openapi/{file}"),
         () => None,
     }
 }
@@ -338,7 +345,7 @@ mod tests {
         assert_eq!(template("/rules"), Some("/rules"));
         assert_eq!(template("/rules/a%20b"), Some("/rules/{name}"));
         assert_eq!(template("/api/v1/label/host/values"), Some("/api/v1/label/{name}/values"));
-        assert_eq!(template("/openapi/query.yaml"), Some("/openapi/{service}.yaml"));
+        assert_eq!(template("/openapi/query.yaml"), Some("/openapi/{file}"));
         assert_eq!(template("/openapi/../x.yaml"), None);
         assert_eq!(template("/rules/a/b"), None);
     }
