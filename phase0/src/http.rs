@@ -285,11 +285,10 @@ fn parse_request_line(at: usize, line: &[u8]) -> Result<(String, String, String)
     }
     // The absolute form, which every server must take (RFC 9112 §3.2.2), only names the host once more.
     let target = match target.strip_prefix("http://") {
-        Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
         None => target,
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let path = if path.is_empty() { "/" } else { path };
     if !path.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(bad(
             "the target must begin with '/' and hold no spaces, fragments or raw non-ASCII bytes",

@@ -12,7 +12,7 @@ use crate::{
     now,
 };
 use contracts::{
-    Batch, BatchError, TimestampMs,
+    Batch, BatchError, LabelError, TimestampMs,
     http::{ApiError, Request, Response},
     ingest::{Ingest, IngestConfig, Site, partition_of},
     labels::METRIC_NAME,
@@ -116,21 +116,31 @@ pub struct Metric {
     pub labels: Vec<(String, String)>,
     /// Chooses the partition.
     pub client_id: String,
-    /// Byte of the body at which it begins.
+    /// Byte of the body at which it begins, and at which its name does.
     at: usize,
+    name_at: usize,
 }
 
 impl Metric {
     fn add_to(&self, batch: &mut Batch) -> Result<(), ApiError> {
+        if self.name.is_empty() {
+            return Err(ApiError::bad_input("bad_name", self.name_at, "the name is empty"));
+        }
         let labels = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let added = batch
             .series(labels.chain([(METRIC_NAME, self.name.as_str())]))
             .and_then(|series| batch.push(series, self.timestamp, self.value));
-        added.map_err(|e| match e {
+        added.map_err(|e| match &e {
             BatchError::BadTimestamp(_) => ApiError::bad_input("bad_timestamp", self.at, e.to_string()),
             BatchError::Full => ApiError::new(413, "batch_too_large", e.to_string()),
+            BatchError::Labels(LabelError::BadMetricName(_)) => self.bad_name(&e),
+            BatchError::Labels(LabelError::ValueTooLong(name, _)) if name == METRIC_NAME => self.bad_name(&e),
             _ => ApiError::bad_input("bad_label", self.at, e.to_string()),
         })
+    }
+
+    fn bad_name(&self, error: &BatchError) -> ApiError {
+        ApiError::bad_input("bad_name", self.name_at, error.to_string())
     }
 }
 
@@ -171,13 +181,15 @@ fn parse_metric(metric: Value<'_>, arrived: TimestampMs) -> Result<Metric, ApiEr
     if let Some(kind) = metric.find("type") {
         text_of(kind, "type")?;
     }
+    let name = required(metric, "name")?;
     Ok(Metric {
-        name: text_of(required(metric, "name")?, "name")?,
+        name: text_of(name, "name")?,
         value: parse_number(required(metric, "value")?)?,
         timestamp: metric.find("timestamp").map_or(Ok(arrived), parse_timestamp)?,
         client_id: metric.find("client_id").map_or(Ok(String::new()), parse_client_id)?,
         labels,
         at: metric.at,
+        name_at: name.at,
     })
 }
 

@@ -110,12 +110,12 @@ pub fn quote(text: &str) -> String {
 
 /// Checks the value at `at`; returns its end.
 fn check_value(text: &str, at: usize, depth: usize) -> Result<usize, ApiError> {
-    if depth > JSON_DEPTH_MAX {
-        let message = format!("arrays and objects nest deeper than {JSON_DEPTH_MAX}");
-        return Err(ApiError::bad_input("too_deep", at, message));
-    }
     let rest = &text[at..];
     match rest.as_bytes().first() {
+        Some(b'{' | b'[') if depth == JSON_DEPTH_MAX => {
+            let message = format!("arrays and objects nest deeper than {JSON_DEPTH_MAX}");
+            Err(ApiError::bad_input("too_deep", at, message))
+        }
         Some(b'{') => check_list(text, at, depth, '}'),
         Some(b'[') => check_list(text, at, depth, ']'),
         Some(b'"') => check_string(text, at),
@@ -246,7 +246,8 @@ mod tests {
         assert_eq!(at(r#"["\ud800\u0041"]"#), Err(("bad_json", 2)));
         assert_eq!(at("[1] 2"), Err(("bad_json", 4)));
         assert_eq!(at("\u{feff}{}"), Err(("bad_json", 0)));
-        assert_eq!(at(&"[".repeat(100_000)), Err(("too_deep", 33)));
+        assert_eq!(at(&"[".repeat(100_000)), Err(("too_deep", 32)));
+        assert_eq!(at(&format!("{}{}", "[".repeat(32), "]".repeat(32))), Ok(()));
         assert_eq!(parse(b"[\xff]").unwrap_err().at, Some(1));
     }
 
