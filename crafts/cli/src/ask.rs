@@ -8,9 +8,12 @@ use contracts::{
     alert::{AlertState, Alerter, Rule},
     query::{QueryEngine, QueryError, QueryValue, Steps, format_value},
 };
-use platform::remote::{Client, RemoteAlerter, RemoteQuery};
+use platform::{
+    now,
+    remote::{Client, RemoteAlerter, RemoteQuery},
+};
 use serde_json::json;
-use std::{process::ExitCode, time::UNIX_EPOCH};
+use std::process::ExitCode;
 
 /// Where to ask.
 #[derive(Args)]
@@ -218,8 +221,4 @@ fn list(alerter: &dyn Alerter, as_json: bool) -> Result<()> {
     }
     eprintln!("{} rules, {} alerts", rules.len(), alerts.len());
     Ok(())
-}
-
-fn now() -> TimestampMs {
-    TimestampMs(i64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(i64::MAX))
 }

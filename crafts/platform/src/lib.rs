@@ -17,6 +17,11 @@ pub mod remote;
 pub mod routes;
 pub mod telemetry;
 
+mod defaults;
 mod meter;
+mod parts;
+mod status;
 
+pub use defaults::default_rules;
 pub use node::{Drained, Node, NodeConfig, Role, StartError};
+pub use phase0::now;

@@ -6,29 +6,25 @@
 
 use crate::{
     agent::{Agent, AgentConfig, HostCollector, Sender},
-    meter::{Metered, Meters, firing},
-    remote::{Client, RemoteAlerter, RemoteLog, RemoteQuery, RemoteStorage},
-    routes::{
-        self, Route, Router,
-        service::{Gauges, Ready},
-    },
-    slots::{Choice, Slots, choose},
+    defaults::{LogNotifier, default_rules},
+    parts::{Parts, depth},
+    remote::Client,
+    routes::{self, Route, Router},
+    slots::{Slots, choose},
+    status::{gauges, status},
     telemetry::Telemetry,
 };
 use contracts::{
-    alert::{Alerter, Channel, Notification, NotificationKind, Notifier, Rule},
+    alert::{Notifier, Rule},
+    http::ApiError,
     ingest::{IngestConfig, Shutdown, Site},
-    query::QueryEngine,
-    queue::{Ack, Log, Partition},
-    storage::{SeriesReader, SeriesWriter, Storage},
+    queue::Ack,
+    storage::SeriesWriter,
 };
 use phase0::consumer::{Consumed, Consumer};
-use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    fmt,
-    fmt::Write as _,
-    fs,
+    fmt, fs,
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -174,20 +170,6 @@ struct Running<T> {
     thread: JoinHandle<T>,
 }
 
-/// What the slots were filled with, as far as the roles need it.
-#[derive(Clone, Default)]
-struct Parts {
-    meters: Arc<Meters>,
-    log: Option<Arc<dyn Log>>,
-    storage: Option<Arc<dyn Storage>>,
-    engine: Option<Arc<dyn QueryEngine>>,
-    alerter: Option<Arc<dyn Alerter>>,
-    /// For the page: what sits in each slot.
-    filled: Vec<(Role, String, String)>,
-    /// Services that this node cannot do without.
-    upstreams: Vec<Client>,
-}
-
 impl Node {
     /// Opens, wires and serves.
     ///
@@ -271,87 +253,6 @@ impl<T> Running<T> {
     }
 }
 
-impl Parts {
-    fn open(config: &NodeConfig) -> Result<Self, StartError> {
-        let mut parts = Self::default();
-        let has = |roles: &[Role]| roles.iter().any(|r| config.roles.contains(r));
-        if has(&[Role::Ingest]) {
-            let choice =
-                choose("ingest", &config.slots.ingest, config.chosen.get(&Role::Ingest).map(String::as_str));
-            parts.note(Role::Ingest, choice.map_err(StartError::Config)?);
-        }
-        if has(&[Role::Ingest, Role::Queue, Role::Storage]) {
-            let log = parts.fill(
-                config,
-                Role::Queue,
-                &config.slots.queue,
-                |c| Arc::new(RemoteLog::new(c)) as Arc<dyn Log>,
-                |open| open(&config.data_dir),
-            )?;
-            parts.log = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: log }));
-        }
-        if has(&[Role::Storage, Role::Query]) {
-            let storage = parts.fill(
-                config,
-                Role::Storage,
-                &config.slots.storage,
-                |c| Arc::new(RemoteStorage::new(c)) as Arc<dyn Storage>,
-                |open| open(&config.data_dir),
-            )?;
-            parts.storage = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: storage }));
-        }
-        if has(&[Role::Query, Role::Alert]) {
-            let storage = parts.storage.clone();
-            let engine = parts.fill(
-                config,
-                Role::Query,
-                &config.slots.query,
-                |c| Arc::new(RemoteQuery::new(c)) as Arc<dyn QueryEngine>,
-                |open| Ok(open(storage.ok_or("a query engine needs a storage")? as Arc<dyn SeriesReader>)),
-            )?;
-            parts.engine = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: engine }));
-        }
-        if has(&[Role::Alert]) {
-            let engine = parts.engine.clone();
-            let notifier = Arc::new(Metered { meters: parts.meters.clone(), inner: config.notifier.clone() });
-            let alerter = parts.fill(
-                config,
-                Role::Alert,
-                &config.slots.alert,
-                |c| Arc::new(RemoteAlerter::new(c)) as Arc<dyn Alerter>,
-                |open| Ok(open(engine.ok_or("an alerter needs a query engine")?, notifier)),
-            )?;
-            parts.alerter = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: alerter }));
-        }
-        Ok(parts)
-    }
-
-    /// Fills one slot: with a client if it was chosen by URL, else with the implementation of that name.
-    fn fill<T: ?Sized, F: ?Sized>(
-        &mut self,
-        config: &NodeConfig,
-        slot: Role,
-        choices: &[Choice<F>],
-        remote: impl FnOnce(Client) -> Arc<T>,
-        local: impl FnOnce(&F) -> Result<Arc<T>, String>,
-    ) -> Result<Arc<T>, StartError> {
-        let chosen = config.chosen.get(&slot).map(String::as_str);
-        if let Some(url) = chosen.filter(|c| c.contains("://")) {
-            let client = Client::new(url, config.token.as_deref()).map_err(StartError::Config)?;
-            self.filled.push((slot, "remote".to_owned(), url.to_owned()));
-            self.upstreams.push(client.clone());
-            return Ok(remote(client));
-        }
-        let choice = choose(slot.as_str(), choices, chosen).map_err(StartError::Config)?;
-        self.note(slot, choice);
-        local(&choice.open).map_err(StartError::Config)
-    }
-
-    fn note<F: ?Sized>(&mut self, slot: Role, choice: &Choice<F>) {
-        self.filled.push((slot, choice.name.clone(), choice.title.clone()));
-    }
-}
-
 /// Beyond this machine, only with a token: what listens there can be written to by everybody.
 fn check_exposure(config: &NodeConfig) -> Result<(), StartError> {
     if config.listen.ip().is_loopback() || config.token.is_some() {
@@ -410,14 +311,21 @@ fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Re
 }
 
 fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<Telemetry>>>) -> Vec<Route> {
-    let mut all = routes::service::routes(ready(parts), gauges(parts), telemetry.clone());
+    let mut all = routes::service::routes(
+        Arc::new({
+            let parts = parts.clone();
+            move || parts.ready()
+        }),
+        gauges(parts),
+        telemetry.clone(),
+    );
     let has = |role: Role| config.roles.contains(&role);
     // Alone, the queue and the storage are services to others; in one process they are nobody's business.
     let alone = config.roles.len() == 1;
     if has(Role::Ingest) {
         // Here for the tables only: the server takes these requests before the router sees them.
         all.push(Route::new("ingest", "POST", "/metrics", |_, _| {
-            Err(contracts::http::ApiError::new(500, "not_reached", "ingestion is the server's own"))
+            Err(ApiError::new(500, "not_reached", "ingestion is the server's own"))
         }));
     }
     if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
@@ -436,106 +344,6 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<T
         all.extend(routes::page::routes(status(config, parts)));
     }
     all
-}
-
-/// Ready is who can reach everything that it needs.
-fn ready(parts: &Parts) -> Arc<Ready> {
-    let parts = parts.clone();
-    Arc::new(move || {
-        parts.upstreams.iter().try_for_each(Client::ready)?;
-        parts
-            .log
-            .as_ref()
-            .map_or(Ok(()), |log| log.bounds(Partition(0)).map(|_| ()).map_err(|e| e.to_string()))
-    })
-}
-
-/// Records in the log that storage has not committed yet.
-fn depth(log: &dyn Log) -> Result<u64, contracts::queue::LogError> {
-    (0..log.partitions()).try_fold(0, |sum, partition| {
-        let bounds = log.bounds(Partition(partition))?;
-        let done = log.committed(STORAGE_GROUP, Partition(partition))?.unwrap_or(bounds.start);
-        Ok(sum + bounds.end.0.saturating_sub(done.0.max(bounds.start.0)))
-    })
-}
-
-/// The counters of each stage in Prometheus text.
-fn gauges(parts: &Parts) -> Arc<Gauges> {
-    let parts = parts.clone();
-    Arc::new(move |out| {
-        let m = &parts.meters;
-        let counters = [
-            ("craft_ingest_bytes_total", "Bytes of bodies with samples.", m.ingest_bytes.get()),
-            (
-                "craft_ingest_refused_total",
-                "Requests with samples that were refused.",
-                m.ingest_refused.get(),
-            ),
-            ("craft_queue_records_total", "Records appended to the log.", m.queue_records.get()),
-            ("craft_queue_samples_total", "Samples appended to the log.", m.queue_samples.get()),
-            ("craft_storage_samples_total", "Samples written to storage.", m.storage_samples.get()),
-            ("craft_storage_commits_total", "Syncs of storage.", m.storage_commits.get()),
-            ("craft_query_queries_total", "Queries evaluated.", m.query_queries.get()),
-            ("craft_query_errors_total", "Queries that failed.", m.query_errors.get()),
-            ("craft_query_samples_read_total", "Samples that queries have read.", m.query_samples_read.get()),
-            ("craft_alert_evaluations_total", "Rounds of rule evaluation.", m.alert_evaluations.get()),
-            ("craft_alert_notifications_total", "Notifications delivered.", m.alert_notifications.get()),
-        ];
-        for (name, help, value) in counters {
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
-        }
-        if let Some(depth) = parts.log.as_deref().and_then(|log| depth(log).ok()) {
-            let name = "craft_queue_depth_records";
-            let _ = write!(
-                out,
-                "# HELP {name} Records that storage has not committed.\n# TYPE {name} gauge\n{name} {depth}\n"
-            );
-        }
-    })
-}
-
-/// What the page shows besides the series themselves.
-fn status(config: &NodeConfig, parts: &Parts) -> Arc<dyn Fn() -> Value + Send + Sync> {
-    let (parts, agent, ack) = (parts.clone(), config.agent, config.ack);
-    let data_dir = config.data_dir.display().to_string();
-    let started_ms = phase0::now();
-    Arc::new(move || {
-        let m = &parts.meters;
-        let slots: Vec<_> = parts
-            .filled
-            .iter()
-            .map(|(slot, name, title)| json!({"slot": slot.as_str(), "name": name, "title": title}))
-            .collect();
-        let log = parts.log.as_deref();
-        let alerter = parts.alerter.as_deref();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"), "shape": "one process", "agent": agent, "data_dir": data_dir,
-            "started_ms": started_ms, "now_ms": phase0::now(), "slots": slots,
-            "stages": {
-                "ingest": {
-                    "requests_total": m.ingest_requests, "refused_total": m.ingest_refused,
-                    "samples_total": m.queue_samples, "bytes_total": m.ingest_bytes,
-                },
-                "queue": {
-                    "records_total": m.queue_records, "samples_total": m.queue_samples, "ack": ack,
-                    "depth_records": log.and_then(|l| depth(l).ok()), "partitions": log.map(Log::partitions),
-                },
-                "storage": {
-                    "batches_total": m.storage_batches, "samples_total": m.storage_samples,
-                    "commits_total": m.storage_commits,
-                },
-                "query": {
-                    "queries_total": m.query_queries, "errors_total": m.query_errors,
-                    "samples_read_total": m.query_samples_read, "last_ms": m.query_last_us.get() as f64 / 1000.0,
-                },
-                "alert": {
-                    "evaluations_total": m.alert_evaluations, "notifications_total": m.alert_notifications,
-                    "rules": alerter.map_or(0, |a| a.rules().unwrap_or_default().len()),
-                    "firing": alerter.map_or(0, firing),
-                },
-            },
-        })
-    })
 }
 
 fn start_consumer(parts: &Parts) -> Option<Running<Consumed>> {
@@ -580,52 +388,6 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => ([0, 0, 0, 0, 0, 0, 0, 1], v6.port()).into(),
         other => other,
-    }
-}
-
-/// Rules that make sense on any machine.
-pub fn default_rules() -> Vec<Rule> {
-    let rule = |name: &str, expr: &str, summary: &str| Rule {
-        name: name.to_owned(),
-        expr: expr.to_owned(),
-        for_ms: 0,
-        labels: BTreeMap::from([("severity".to_owned(), "warning".to_owned())]),
-        annotations: BTreeMap::from([("summary".to_owned(), summary.to_owned())]),
-    };
-    vec![
-        rule("CpuBusy", "host_cpu_busy_ratio > 0.9", "a core is busy for more than 90 % of the time"),
-        rule(
-            "MemoryShort",
-            "host_memory_available_bytes < 268435456",
-            "less than 256 MiB of memory can be had",
-        ),
-        rule(
-            "DiskNearlyFull",
-            "host_filesystem_available_bytes < 1073741824",
-            "less than 1 GiB is left on a filesystem",
-        ),
-    ]
-}
-
-/// Tells of alerts in the log.
-struct LogNotifier;
-
-impl Notifier for LogNotifier {
-    fn channel(&self) -> Channel {
-        Channel { name: "log".to_owned(), kind: "log".to_owned() }
-    }
-
-    fn notify(&self, notification: &Notification) -> Result<(), String> {
-        let Notification { kind, alert, .. } = notification;
-        match kind {
-            NotificationKind::Firing => {
-                tracing::warn!(target: "alert", rule = alert.rule, labels = %alert.labels, value = alert.value, "firing");
-            }
-            NotificationKind::Resolved => {
-                tracing::info!(target: "alert", rule = alert.rule, labels = %alert.labels, "resolved");
-            }
-        }
-        Ok(())
     }
 }
 
