@@ -23,6 +23,7 @@ pub mod storage;
 
 pub mod client;
 pub mod http;
+pub mod openapi;
 
 mod rows;
 pub use claim::{Claim, Outcome, Report, Verdict};

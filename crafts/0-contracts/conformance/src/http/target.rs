@@ -3,6 +3,7 @@
 use crate::{
     claim::{Check, ensure, eventually},
     client::{self, Reply, Url},
+    openapi::check_answer,
     rows::{Row, batch_of},
 };
 use contracts::{http::percent_encode, query::format_value};
@@ -181,7 +182,10 @@ impl Target {
             let _ = connection.send(&bytes);
             let reply = connection.reply(method == "HEAD").map_err(|why| format!("{what}: {why}"))?;
             let reply = reply.ok_or_else(|| format!("{what}: closed without an answer"))?;
-            self.record(method, target, reply.status);
+            if let Some(seen) = self.record(method, target, &reply) {
+                check_answer(&seen, reply.header("content-type"), &reply.body)
+                    .map_err(|why| format!("{what}: {why}"))?;
+            }
             let busy = matches!(reply.status, 429 | 503) && !target.starts_with("/ready");
             ensure(!busy || reply.header("retry-after").is_some(), || {
                 format!("{what}: a {} must say Retry-After", reply.status)
@@ -190,14 +194,18 @@ impl Target {
         })
     }
 
-    pub(super) fn record(&self, method: &str, target: &str, status: u16) {
-        // A path or a method that is not there has no place in a file that lists what is.
-        let Some(path) = template(target.split('?').next().unwrap_or_default()) else { return };
-        if status != 405 {
-            let method = if method == "HEAD" { "GET" } else { method }.to_owned();
-            let seen = Observed { method, path: path.to_owned(), status };
-            self.observed.lock().unwrap_or_else(PoisonError::into_inner).insert(seen);
+    /// Remembers an answer, if it is one that an OpenAPI file should document.
+    fn record(&self, method: &str, target: &str, reply: &Reply) -> Option<Observed> {
+        let path = template(target.split('?').next().unwrap_or_default())?;
+        let status = reply.status;
+        // Paths and methods that are not there have no place in a file that lists what is; HEAD has none of its own.
+        let is_absent = status == 405 || (status == 404 && reply.text().contains("\"no_such_path\""));
+        if is_absent || method == "HEAD" {
+            return None;
         }
+        let seen = Observed { method: method.to_owned(), path: path.to_owned(), status };
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).insert(seen.clone());
+        Some(seen)
     }
 
     /// Puts samples where queries find them: into storage if the target has it, else through ingest.
