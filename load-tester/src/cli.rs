@@ -1,4 +1,4 @@
-//! The command line: from words to a [`Workload`], and from an [`Outcome`](crate::Outcome) to an exit code.
+//! The command line: from words to a [`Workload`], and from an [`Outcome`] to an exit code.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -4,7 +4,7 @@
 //! and hands every other request to [`Site::rest`], so that it is the HTTP engine of the other services too.
 //!
 //! The HTTP form is `openapi/ingest.yaml`. Its promise: 202 only once the batch is in the log at the chosen
-//! [`Ack`](crate::queue::Ack); anything else means that nothing of the request was taken.
+//! [`Ack`]; anything else means that nothing of the request was taken.
 
 use crate::{
     http::{Handler, Middleware},
