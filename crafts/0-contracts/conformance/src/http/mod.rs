@@ -22,7 +22,7 @@ use crate::{
     client::Url,
 };
 use serde::Serialize;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// One thing that every HTTP service of a kind must do.
 pub struct HttpClaim {
@@ -84,7 +84,14 @@ impl HttpReport {
     }
 }
 
-/// Holds every suite against the services at one URL, which it asks what they are.
+/// A line a claim, for people.
+impl fmt::Display for HttpReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reports.iter().try_for_each(|report| fmt::Display::fmt(report, f))
+    }
+}
+
+/// Holds every suite against the services at one URL, which are found by asking.
 ///
 /// # Errors
 /// If nobody answers there.

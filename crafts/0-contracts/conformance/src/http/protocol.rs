@@ -359,6 +359,8 @@ fn length_required(target: &Target) -> Check {
 fn transfer_encodings(target: &Target) -> Check {
     at_each_host(target, |url, probe| {
         let (length, chunks) = (probe.body.len(), in_chunks(probe.body, 3));
+        // Once coded and once plain: whichever of the two a server prefers, it would find what it looks for.
+        let plain = |lines: String| (probe.head(url, &lines) + probe.body).into_bytes();
         let with = |lines: String| (probe.head(url, &lines) + &chunks).into_bytes();
         let coded = |coding: &str| with(format!("Transfer-Encoding: {coding}\r\n"));
         all_refused(
@@ -367,6 +369,11 @@ fn transfer_encodings(target: &Target) -> Check {
                 (
                     "a length and chunks",
                     with(format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n")),
+                    &[400],
+                ),
+                (
+                    "a length that is right, and chunks that are none",
+                    plain(format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n")),
                     &[400],
                 ),
                 (

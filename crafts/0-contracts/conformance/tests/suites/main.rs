@@ -9,6 +9,7 @@
 mod models;
 
 mod alert;
+mod http;
 mod query;
 mod queue;
 mod storage;

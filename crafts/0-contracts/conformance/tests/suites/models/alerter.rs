@@ -10,6 +10,7 @@ use contracts::{
     },
     limits::{RULE_BYTES_MAX, RULES_MAX},
     query::{InstantSample, QueryEngine, QueryError, QueryValue},
+    storage::Storage,
 };
 use std::{
     collections::BTreeMap,
@@ -51,10 +52,18 @@ pub(crate) enum Fault {
 
 pub(crate) fn open(fault: Fault) -> impl Fn(Arc<dyn Notifier>) -> Subject + Send + Sync + 'static {
     move |notifier| {
-        let store = store::open(store::Fault::None)();
-        let engine = MemoryEngine::new(store.clone());
-        (store, Arc::new(MemoryAlerter { fault, engine, notifier, state: Mutex::default() }))
+        let (store, alerter) = open_with_store(fault, notifier);
+        (store, alerter)
     }
+}
+
+pub(crate) fn open_with_store(
+    fault: Fault,
+    notifier: Arc<dyn Notifier>,
+) -> (Arc<dyn Storage>, Arc<dyn Alerter>) {
+    let store = store::open(store::Fault::None)();
+    let engine = MemoryEngine::new(store.clone());
+    (store, Arc::new(MemoryAlerter { fault, engine, notifier, state: Mutex::default() }))
 }
 
 struct MemoryAlerter {

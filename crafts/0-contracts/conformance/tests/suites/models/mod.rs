@@ -5,6 +5,7 @@
 pub(crate) mod alerter;
 pub(crate) mod engine;
 pub(crate) mod log;
+pub(crate) mod server;
 pub(crate) mod store;
 
 use conformance::Report;
