@@ -10,7 +10,7 @@
 
 use crate::limits::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_PER_SERIES_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
@@ -44,8 +44,9 @@ pub enum LabelError {
     NotCanonical(usize),
 }
 
-/// Borrowed labels in canonical form. Cheap to copy; equality and order are those of the bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Borrowed labels in canonical form. Cheap to copy. Equal are those with the same bytes; the order is that of a
+/// dictionary, by names and values, as people expect it of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LabelsView<'a> {
     bytes: &'a [u8],
 }
@@ -110,6 +111,18 @@ impl<'a> LabelsView<'a> {
     }
 }
 
+impl Ord for LabelsView<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for LabelsView<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// As Prometheus writes a series: `cpu{core="0"}`.
 impl fmt::Display for LabelsView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,8 +142,8 @@ impl fmt::Debug for LabelsView<'_> {
     }
 }
 
-/// Owned labels in canonical form: one allocation, whatever their number.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Owned labels in canonical form: one allocation, whatever their number. Ordered as [`LabelsView`] is.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels {
     bytes: Box<[u8]>,
 }
@@ -158,6 +171,18 @@ impl Labels {
             write_label(name, value, &mut bytes);
         }
         Self { bytes: bytes.into() }
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.view().cmp(&other.view())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -273,6 +298,16 @@ mod tests {
         assert_eq!(one.view().get("core"), "0");
         assert_eq!(one.view().get("gone"), "");
         assert_eq!(one.without(&["__name__", "host"]).to_string(), r#"{core="0"}"#);
+    }
+
+    #[test]
+    fn the_order_is_that_of_a_dictionary() {
+        let of = |pairs: &[(&str, &str)]| Labels::new(pairs.iter().copied()).unwrap();
+        let mut all =
+            [of(&[("b", "1")]), of(&[("a", "10")]), of(&[("long_name", "0")]), of(&[("a", "9")]), of(&[])];
+        all.sort();
+        let written: Vec<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(written, ["", r#"{a="10"}"#, r#"{a="9"}"#, r#"{b="1"}"#, r#"{long_name="0"}"#]);
     }
 
     #[test]

@@ -53,5 +53,5 @@ pub const LOOKBACK_MS: i64 = 300_000;
 
 /// Most alerting rules. Beyond: 422.
 pub const RULES_MAX: usize = 10_000;
-/// Largest rule as JSON.
+/// Largest rule as JSON. Beyond: 413.
 pub const RULE_BYTES_MAX: usize = 64 << 10;

@@ -133,7 +133,7 @@ pub trait QueryEngine: Send + Sync {
     /// Any [`QueryError`].
     fn range(&self, query: &str, steps: Steps) -> Result<Vec<SeriesPoints>, QueryError>;
 
-    /// The raw samples that a selector means, both ends included, sorted by labels.
+    /// The raw samples that a selector means, both ends included, stale markers too, sorted by labels.
     ///
     /// # Errors
     /// Any [`QueryError`].

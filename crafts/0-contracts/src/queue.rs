@@ -155,7 +155,7 @@ pub trait Log: Send + Sync {
     ) -> Result<(), LogError>;
 
     /// Makes `member` part of `group` and gives it its partitions. A new generation begins: members of older
-    /// ones are fenced.
+    /// ones are fenced, and must subscribe again if they are still alive.
     ///
     /// # Errors
     /// [`LogError::BadName`], [`LogError::TooManyGroups`], [`LogError::Failed`].
