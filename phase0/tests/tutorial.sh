@@ -8,8 +8,10 @@
 #   … fails          may end with an error, since the server is killed under it
 #   <!-- shows: REGEX -->           the last block's output has this
 #   <!-- server shows: REGEX -->    terminal 1 has this since its last start
+#   <!-- server hides: REGEX -->    terminal 1 has it not, by now
 #
-# Port 8080 and target/tutorial stand for a free port and a temporary directory. Takes some minutes.
+# With -v, what each block printed is shown.
+# Port 8080 and target/tutorial stand for a free port and a temporary directory. Takes a while.
 set -euo pipefail
 
 wait_s_max=20
@@ -20,10 +22,12 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/phase0-tutorial.XXXXXX")
 port=$((20000 + RANDOM % 10000))
 server=
 ran=0
+verbose=${1:-}
 trap 'stop; rm -rf "$work"' EXIT
 
 main() {
     cd "$here/.."
+    mkfifo "$work/pipe"
     : >"$work/out" >"$work/server"
     local line number=0 kind= block= begun=0
     while IFS= read -r line <&9; do
@@ -33,6 +37,7 @@ main() {
         '```'*) if [ -n "$kind" ]; then run "$kind" "$begun" "$block"; fi; kind= ;;
         '<!-- shows: '*) expect "$number" "$work/out" "$line" ;;
         '<!-- server shows: '*) expect "$number" "$work/server" "$line" ;;
+        '<!-- server hides: '*) expect_not "$number" "$work/server" "$line" ;;
         *) if [ -n "$kind" ]; then block+=$line$'\n'; fi ;;
         esac
     done 9<"$tutorial"
@@ -58,6 +63,7 @@ run() {
     else
         here_and_now "$text" >"$work/out" 2>&1 ||
             [[ $kind == *' fails '* ]] || fail "$line" "$work/out" "this block failed"
+        [ "$verbose" != -v ] || sed 's/^/    /' "$work/out"
     fi
     ran=$((ran + 1))
 }
@@ -78,9 +84,9 @@ here_and_now() {
 # one block allows no file to grow. The reader ends with the last writer.
 start() {
     stop
+    cat "$work/pipe" >"$work/server" &
     set -m
-    : >"$work/server"
-    bash -c "$1" > >(trap '' INT && exec cat >>"$work/server") 2>&1 </dev/null &
+    bash -c "$1" >"$work/pipe" 2>&1 </dev/null &
     server=$!
     set +m
     wait_until grep -q 'listens on' "$work/server"
@@ -99,6 +105,13 @@ expect() {
     regex=${regex#*shows: }
     regex=${regex% -->}
     wait_until grep -qE -e "$regex" "$file" || fail "$line" "$file" "expected: $regex"
+}
+
+expect_not() {
+    local line=$1 file=$2 regex=$3
+    regex=${regex#*hides: }
+    regex=${regex% -->}
+    ! grep -qE -e "$regex" "$file" || fail "$line" "$file" "not expected: $regex"
 }
 
 wait_until() {
