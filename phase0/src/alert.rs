@@ -17,6 +17,7 @@ use contracts::{
 };
 use std::{
     collections::BTreeMap,
+    io::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -69,7 +70,7 @@ impl PolledAlerter {
     fn tell(&self, kind: NotificationKind, alert: &Alert, at_ms: TimestampMs) {
         let notification = Notification { kind, alert: alert.clone(), at_ms };
         if let Err(e) = self.notifier.notify(&notification) {
-            eprintln!("a notification of {} was lost: {e}", alert.labels);
+            let _ = writeln!(std::io::stderr(), "a notification of {} was lost: {e}", alert.labels);
         }
     }
 }
@@ -147,10 +148,17 @@ fn find_alerts(
     now: TimestampMs,
 ) -> Result<BTreeMap<Labels, Alert>, String> {
     match engine.instant(&rule.expr, now).map_err(|e| e.to_string())? {
-        QueryValue::Vector(samples) => samples
-            .iter()
-            .map(|sample| make_alert(rule, sample, now).map(|a| (a.labels.clone(), a)))
-            .collect(),
+        QueryValue::Vector(samples) => {
+            let mut found = BTreeMap::new();
+            for sample in &samples {
+                let alert = make_alert(rule, sample, now)?;
+                // Two alerts that nobody can tell apart would be one, and its end would say nothing.
+                if let Some(twin) = found.insert(alert.labels.clone(), alert) {
+                    return Err(format!("two elements give an alert with the same labels: {}", twin.labels));
+                }
+            }
+            Ok(found)
+        }
         _ => Err("the expression gives no instant vector".to_owned()),
     }
 }

@@ -39,11 +39,11 @@ pub struct Consumer<'a> {
 /// What a consumer did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consumed {
-    /// Records written and committed.
+    /// Records taken and committed, damaged ones included.
     pub records: u64,
     /// Records that were no batch: nothing can be made of them, so they are passed over.
     pub damaged: u64,
-    /// Of the records, those written after the shutdown was set.
+    /// Of the records, those committed after the shutdown was set.
     pub drained: u64,
     /// Whether the log was empty at the end.
     pub complete: bool,
@@ -58,12 +58,15 @@ impl Consumer<'_> {
     /// Consumes until the shutdown is set and the log is empty, or `drain_max` has passed since.
     pub fn run(&self, shutdown: &Shutdown, drain_max: Duration) -> Consumed {
         let mut total = Consumed::default();
-        let (mut pause, mut deadline) = (RETRY_FIRST, None);
+        let (mut pause, mut deadline, mut before_stop) = (RETRY_FIRST, None, None);
         let mut membership = None;
         loop {
             let stopping = shutdown.is_set();
             let give_up = stopping && *deadline.get_or_insert(Instant::now() + drain_max) <= Instant::now();
             let before = total;
+            if stopping {
+                total.drained = total.records - *before_stop.get_or_insert(total.records);
+            }
             match self.round(&mut membership, stopping, &mut total) {
                 Ok(()) => pause = RETRY_FIRST,
                 Err(failure) => {
@@ -75,8 +78,7 @@ impl Consumer<'_> {
                     }
                 }
             }
-            let idle = total == before;
-            total.drained += if stopping { total.records - before.records } else { 0 };
+            let idle = total.records == before.records;
             if stopping && (idle || give_up) {
                 return Consumed { complete: idle && !give_up, ..total };
             }

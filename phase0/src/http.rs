@@ -48,11 +48,10 @@ fn exchange(
     config: &IngestConfig,
     handler: &dyn Handler,
 ) -> io::Result<()> {
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    let begun = Instant::now();
-    let (response, head_only, clean) = match read_request(&mut stream, config, &mut buffer) {
+    let mut begun = Instant::now();
+    let (response, head_only, clean) = match read_request(&mut stream, config, &mut buffer, &mut begun) {
         Ok(None) => return Ok(()), // opened and closed without a word
         Ok(Some(head)) => {
             let headers = head.header_table();
@@ -61,7 +60,7 @@ fn exchange(
                 .middleware
                 .before(&request)
                 .map(|()| handler.handle(&request))
-                .unwrap_or_else(Into::into);
+                .unwrap_or_else(|refusal| refusal);
             site.middleware.after(Some(&request), response.status, begun.elapsed());
             (response, request.method == "HEAD", buffer.len() == head.bytes + head.body_bytes)
         }
@@ -71,16 +70,34 @@ fn exchange(
             (e.into(), false, false)
         }
     };
-    stream.write_all(&render(&response, head_only))?;
+    write_within(&mut stream, &render(&response, head_only), WRITE_TIMEOUT)?;
     stream.shutdown(Shutdown::Write)?;
     if clean { Ok(()) } else { linger(&mut stream) }
+}
+
+/// The timeout of a socket counts anew at every call: a reader who takes a little now and then could hold us for
+/// ever. So the whole answer has one deadline.
+fn write_within(stream: &mut TcpStream, mut bytes: &[u8], at_most: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + at_most;
+    while !bytes.is_empty() {
+        if Instant::now() >= deadline {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_write_timeout(Some(left_until(deadline)))?;
+        match stream.write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// Closing a socket that still has unread bytes resets it, and the client may never see our answer.
 fn linger(stream: &mut TcpStream) -> io::Result<()> {
     let (deadline, mut bytes) = (Instant::now() + LINGER, 0);
     let mut waste = [0; READ_BYTES];
-    while bytes < LINGER_BYTES_MAX {
+    while bytes < LINGER_BYTES_MAX && Instant::now() < deadline {
         stream.set_read_timeout(Some(left_until(deadline)))?;
         match stream.read(&mut waste)? {
             0 => break,
@@ -112,6 +129,7 @@ fn read_request(
     stream: &mut TcpStream,
     config: &IngestConfig,
     buffer: &mut Vec<u8>,
+    begun: &mut Instant,
 ) -> Result<Option<Head>, ReadError> {
     let deadline = Instant::now() + config.request_timeout;
     let mut idle = Some(config.idle_timeout);
@@ -119,7 +137,12 @@ fn read_request(
         if let Some(head) = parse_head(buffer)? {
             break head;
         }
-        if !read_more(stream, buffer, deadline, idle.take())? {
+        let first = idle.is_some();
+        let more = read_more(stream, buffer, deadline, idle.take())?;
+        if first {
+            *begun = Instant::now(); // waiting for a first byte is the client's time, not the request's
+        }
+        if !more {
             return match buffer.len() {
                 0 => Ok(None),
                 n => Err(ApiError::bad_input("cut_short", n, "the connection closed within the head").into()),
@@ -284,11 +307,14 @@ fn parse_request_line(at: usize, line: &[u8]) -> Result<(String, String, String)
         _ => return Err(bad("the version is not HTTP/1.1")),
     }
     // The absolute form, which every server must take (RFC 9112 §3.2.2), only names the host once more.
-    let target = match target.strip_prefix("http://") {
-        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
-        None => target,
-    };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let target =
+        match target.strip_prefix("http://").map(|rest| &rest[rest.find(['/', '?']).unwrap_or(rest.len())..])
+        {
+            Some(rest) if !rest.starts_with('/') => format!("/{rest}"),
+            Some(rest) => rest.to_owned(),
+            None => target.to_owned(),
+        };
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     if !path.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(bad(
             "the target must begin with '/' and hold no spaces, fragments or raw non-ASCII bytes",
@@ -433,6 +459,8 @@ mod tests {
         let head =
             parse_head(b"GET http://x:80/query?name=a&b HTTP/1.1\r\nHost: x\r\n\r\n").unwrap().unwrap();
         assert_eq!((head.path.as_str(), head.query.as_str()), ("/query", "name=a&b"));
+        let head = parse_head(b"GET http://x?a=/health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.path.as_str(), head.query.as_str()), ("/", "a=/health"));
     }
 
     proptest! {

@@ -16,9 +16,9 @@ use contracts::{
     http::{ApiError, Request, Response},
     ingest::{Ingest, IngestConfig, Site, partition_of},
     labels::METRIC_NAME,
-    limits::CLIENT_ID_BYTES_MAX,
+    limits::{CLIENT_ID_BYTES_MAX, RECORD_BYTES_MAX},
     query::parse_value,
-    queue::{Log, LogError, NewRecord, Partition},
+    queue::{Log, LogError, NewRecord, Partition, Ticket},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +27,8 @@ use std::{
     time::Duration,
 };
 
+/// A batch that has grown beyond this is closed and another begun: one more series can never pass the limit then.
+const BATCH_BYTES: usize = RECORD_BYTES_MAX / 2;
 /// How long a request waits for its batch to be safe.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,12 +48,17 @@ impl SequentialIngest {
     fn accept(&self, log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
         check_content_type(request)?;
         let metrics = parse_metrics(request.body, now())?;
-        let mut batches = BTreeMap::<Partition, Batch>::new();
+        let mut batches = BTreeMap::<Partition, Vec<Batch>>::new();
         for metric in &metrics {
-            let batch = batches.entry(partition_of(&metric.client_id, log.partitions())).or_default();
-            metric.add_to(batch)?;
+            let list = batches.entry(partition_of(&metric.client_id, log.partitions())).or_default();
+            if list.last().is_none_or(|batch| batch.encoded_bytes_max() > BATCH_BYTES) {
+                list.push(Batch::new());
+            }
+            if let Some(batch) = list.last_mut() {
+                metric.add_to(batch)?;
+            }
         }
-        produce(log, &self.config, &batches).map_err(|e| refusal(&e))?;
+        produce(log, &self.config, &batches)?;
         Ok(Response::json(202, &BTreeMap::from([("accepted", metrics.len())])))
     }
 }
@@ -72,23 +79,43 @@ impl Ingest for SequentialIngest {
 fn produce(
     log: &dyn Log,
     config: &IngestConfig,
-    batches: &BTreeMap<Partition, Batch>,
-) -> Result<(), LogError> {
-    let mut producer = log.producer(config.ack)?;
-    for (partition, batch) in batches {
-        let ticket = producer.submit(NewRecord { partition: *partition, payload: &batch.encode() })?;
-        producer.flush()?;
-        if producer.wait(ticket, SETTLE_TIMEOUT)? < ticket {
-            return Err(LogError::Full);
-        }
+    batches: &BTreeMap<Partition, Vec<Batch>>,
+) -> Result<(), ApiError> {
+    let mut producer = log.producer(config.ack).map_err(|e| refusal(&e))?;
+    let mut last = Ticket(0);
+    for (partition, batch) in
+        batches.iter().flat_map(|(partition, list)| list.iter().map(move |b| (partition, b)))
+    {
+        let submitted = producer.submit(NewRecord { partition: *partition, payload: &batch.encode() });
+        last = match submitted {
+            Ok(ticket) => ticket,
+            // With nothing handed over before, this is a plain refusal.
+            Err(e) if last == Ticket(0) => return Err(refusal(&e)),
+            Err(e) => return Err(not_settled(&e.to_string())),
+        };
     }
-    Ok(())
+    let settled = producer.flush().and_then(|()| producer.wait(last, SETTLE_TIMEOUT));
+    match settled {
+        Ok(ticket) if ticket >= last => Ok(()),
+        Ok(_) => Err(not_settled("it took too long")),
+        Err(e) => Err(not_settled(&e.to_string())),
+    }
+}
+
+/// The one refusal after which a part may have been taken all the same.
+fn not_settled(why: &str) -> ApiError {
+    let message = format!("the samples were handed over, but what became of them is not known: {why}");
+    ApiError::new(503, "not_settled", message).retry_after(1)
 }
 
 fn refusal(error: &LogError) -> ApiError {
     match error {
         LogError::Full => ApiError::of(503, "queue_full", error).retry_after(1),
         LogError::RecordTooLarge { .. } => ApiError::of(413, "record_too_large", error),
+        // No time will mend these.
+        LogError::AckTooStrong { .. } | LogError::NoSuchPartition { .. } => {
+            ApiError::of(500, "misconfigured", error)
+        }
         _ => ApiError::of(503, "queue_unavailable", error).retry_after(1),
     }
 }
@@ -156,6 +183,10 @@ pub fn parse_metrics(body: &[u8], arrived: TimestampMs) -> Result<Vec<Metric>, A
     let list = if root.is_object() { root.find("metrics") } else { Some(root) };
     match list {
         None => Ok(vec![parse_metric(root, arrived)?]),
+        Some(list) if root.is_object() && root.find("name").is_some() => {
+            let message = "an object is either one metric or a list of \"metrics\", not both";
+            Err(ApiError::bad_input("bad_type", list.at, message))
+        }
         Some(list) if list.is_array() => list.items().into_iter().map(|m| parse_metric(m, arrived)).collect(),
         Some(other) => {
             Err(ApiError::bad_input("bad_type", other.at, "expected a metric or an array of metrics"))
@@ -312,6 +343,7 @@ mod tests {
         assert_eq!(refused(r#"{"name":"a","value":1,"labels":{"x":1}}"#), ("bad_type", 36));
         assert_eq!(refused(r#"{"name":"a","value":1,"labels":{"__name__":"b"}}"#), ("bad_label", 32));
         assert_eq!(refused("7"), ("bad_type", 0));
+        assert_eq!(refused(r#"{"name":"a","value":1,"metrics":[]}"#), ("bad_type", 32));
     }
 
     proptest! {

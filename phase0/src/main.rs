@@ -42,7 +42,7 @@ fn run(args: &[String]) -> Result<(), String> {
 
     let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| format!("port {port}: {e}"))?;
     let storage = Arc::new(JsonLines::open(Path::new(&file)).map_err(|e| format!("{file}: {e}"))?);
-    let log: Arc<dyn Log> = Arc::new(MemoryLog::default());
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::for_groups(&["storage"]));
     let engine = Arc::new(SelectorEngine::new(storage.clone()));
     let alerter = Arc::new(PolledAlerter::new(engine.clone(), Arc::new(Print)));
     alerter.put_rule(default_rule()).map_err(|e| e.to_string())?;

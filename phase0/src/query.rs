@@ -8,7 +8,7 @@
 use contracts::{
     Labels, Matcher, TimeRange, TimestampMs,
     batch::STALE_NAN_BITS,
-    limits::{LOOKBACK_MS, QUERY_BYTES_MAX},
+    limits::{LOOKBACK_MS, MATCHERS_MAX, QUERY_BYTES_MAX, SELECTORS_MAX},
     parse_selector,
     query::{InstantSample, QueryEngine, QueryError, QueryValue, SeriesPoints, Steps, parse_value},
     storage::{Select, SeriesReader},
@@ -42,7 +42,24 @@ impl SelectorEngine {
         if selectors.is_empty() {
             return Ok(vec![Select::new(Vec::new(), range)]);
         }
-        selectors.iter().map(|text| Ok(Select::new(parse_plain_selector(text)?, range))).collect()
+        if selectors.len() > SELECTORS_MAX {
+            return Err(QueryError::TooLarge(format!(
+                "{} selectors, the most is {SELECTORS_MAX}",
+                selectors.len()
+            )));
+        }
+        let mut matchers = 0;
+        let mut select = |text: &&str| {
+            let select = Select::new(parse_plain_selector(text)?, range);
+            matchers += select.matchers.len();
+            if matchers > MATCHERS_MAX {
+                return Err(QueryError::TooLarge(format!(
+                    "{matchers} matchers in all, the most is {MATCHERS_MAX}"
+                )));
+            }
+            Ok(select)
+        };
+        selectors.iter().map(&mut select).collect()
     }
 }
 
@@ -184,6 +201,13 @@ fn latest(points: &SeriesPoints, at: TimestampMs) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a{}=~!\",<>0-9.eE+é -]{0,24}") {
+            let _ = parse(&text);
+        }
+    }
 
     #[test]
     fn what_it_does_not_know_it_refuses_with_the_place() {

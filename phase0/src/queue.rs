@@ -41,6 +41,8 @@ struct State {
     /// Offset of the first of `records`.
     start: u64,
     groups: BTreeMap<String, Group>,
+    /// How many of the groups were there from the start: strangers cannot use up their places.
+    declared: usize,
 }
 
 #[derive(Default)]
@@ -51,6 +53,16 @@ struct Group {
 }
 
 impl MemoryLog {
+    /// A log that keeps every record until these groups have committed it, even before they first subscribe.
+    pub fn for_groups(groups: &[&str]) -> Self {
+        let log = Self::default();
+        let mut state = log.lock();
+        state.groups = groups.iter().map(|name| ((*name).to_owned(), Group::default())).collect();
+        state.declared = groups.len();
+        drop(state);
+        log
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that holds the lock can leave it half changed, so a panicked thread does no harm here.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,7 +161,7 @@ impl Log for MemoryLog {
         check_name(group)?;
         check_name(member)?;
         let mut state = self.lock();
-        if state.groups.len() >= GROUPS_MAX && !state.groups.contains_key(group) {
+        if state.groups.len() - state.declared >= GROUPS_MAX && !state.groups.contains_key(group) {
             return Err(LogError::TooManyGroups(GROUPS_MAX));
         }
         let entry = state.groups.entry(group.to_owned()).or_default();

@@ -21,6 +21,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+/// What every line begins with.
+const LINE_START: &str = "{\"timestamp\":";
 /// Before the bits of an uncommon NaN, in hexadecimal.
 const NAN_BITS: &str = "NaN:";
 
@@ -38,10 +40,18 @@ impl JsonLines {
     /// What the operating system said.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = File::options().create(true).read(true).append(true).open(path)?;
+        // Two writers would cut each other's lines.
+        file.try_lock()
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "in use by another process"))?;
+        refuse_strange(&mut file)?;
         let whole = whole_lines_bytes(&mut file)?;
         if whole < file.metadata()?.len() {
             file.set_len(whole)?;
-            eprintln!("{}: removed a line that was cut short, at byte {whole}", path.display());
+            let _ = writeln!(
+                io::stderr(),
+                "{}: removed a line that was cut short, at byte {whole}",
+                path.display()
+            );
         }
         Ok(Self { path: path.to_owned(), file: Mutex::new(Some(file)) })
     }
@@ -91,12 +101,13 @@ impl SeriesReader for JsonLines {
         let mut samples = 0;
         let file = File::open(&self.path).map_err(|e| self.failed(&e))?;
         let mut lines = BufReader::new(file);
-        let mut line = String::new();
+        let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            lines.read_line(&mut line).map_err(|e| self.failed(&e))?;
+            lines.read_until(b'\n', &mut line).map_err(|e| self.failed(&e))?;
             // No line feed: the end, or a line that is being written just now.
-            let Some(text) = line.strip_suffix('\n') else { break };
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let text = str::from_utf8(text).unwrap_or_default(); // which is no sample, and said so below
             // The one mercy: a line that begins with another time is not taken apart.
             if leading_timestamp(text).is_some_and(|t| !select.range.contains(t)) {
                 continue;
@@ -130,7 +141,7 @@ impl SeriesReader for JsonLines {
 
 /// The time that a line begins with, as we write it.
 fn leading_timestamp(line: &str) -> Option<TimestampMs> {
-    let (digits, _) = line.strip_prefix("{\"timestamp\":")?.split_once(',')?;
+    let (digits, _) = line.strip_prefix(LINE_START)?.split_once(',')?;
     digits.parse().ok().map(TimestampMs)
 }
 
@@ -154,6 +165,16 @@ fn value_text(value: f64) -> String {
         return format!("{NAN_BITS}{:016x}", value.to_bits());
     }
     format_value(value)
+}
+
+/// Somebody else's file is not ours to cut.
+fn refuse_strange(file: &mut File) -> io::Result<()> {
+    let mut start = Vec::new();
+    Read::by_ref(file).take(LINE_START.len() as u64).read_to_end(&mut start)?;
+    if LINE_START.as_bytes().starts_with(&start) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else than samples"))
 }
 
 /// Bytes up to and with the last line feed, found from the end.
@@ -206,6 +227,33 @@ mod tests {
             write_two(&storage);
             assert_eq!(count(&storage), Ok(2));
         }
+    }
+
+    #[test]
+    fn a_second_writer_and_a_strange_file_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let first = JsonLines::open(&path).unwrap();
+        assert!(JsonLines::open(&path).map(drop).unwrap_err().to_string().contains("another process"));
+        drop(first);
+        std::fs::write(&path, "dear diary").unwrap();
+        assert!(JsonLines::open(&path).map(drop).unwrap_err().to_string().contains("something else"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary");
+    }
+
+    #[test]
+    fn a_character_that_is_being_written_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let storage = JsonLines::open(&path).unwrap();
+        write_two(&storage);
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"timestamp\":1,\"a\":\"\xc3")
+            .unwrap();
+        assert_eq!(count(&storage), Ok(2));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Every component of phase 0 against the suite of its contract.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
 use contracts::{queue::Log, storage::Storage};
 use phase0::{alert::PolledAlerter, query::SelectorEngine, queue::MemoryLog, storage::JsonLines};
 use std::{

@@ -98,6 +98,15 @@ impl Batch {
         self.values.is_empty()
     }
 
+    /// The most bytes that the binary form can have.
+    pub fn encoded_bytes_max(&self) -> usize {
+        // A reference takes at most 5 bytes as a varint of 32 bits and a sign, a timestamp 10.
+        HEAD_BYTES
+            + self.ends.len() * 4
+            + self.table.len()
+            + self.len() * (VALUE_BYTES + 5 + VARINT_BYTES_MAX)
+    }
+
     /// Adds a series, its labels in any order. The same labels as last time give the same row.
     ///
     /// # Errors
@@ -407,6 +416,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_read_back() {
         let bytes = cpu_batch().encode();
+        assert!(bytes.len() <= cpu_batch().encoded_bytes_max());
         let view = BatchView::parse(&bytes).unwrap();
         assert_eq!((BatchView::peek_len(&bytes), BatchView::peek_len(b"SCB")), (view.len(), 0));
         let rows: Vec<_> = view

@@ -63,7 +63,7 @@ pub trait Middleware: Send + Sync {
     ///
     /// # Errors
     /// The refusal, ready to be sent.
-    fn before(&self, request: &Request<'_>) -> Result<(), ApiError>;
+    fn before(&self, request: &Request<'_>) -> Result<(), Response>;
 
     /// Called once the answer is known. `request` is `None` where no request could be parsed.
     fn after(&self, request: Option<&Request<'_>>, status: u16, took: Duration);
@@ -74,14 +74,14 @@ pub trait Middleware: Send + Sync {
 pub struct Bare;
 
 impl Middleware for Bare {
-    fn before(&self, _: &Request<'_>) -> Result<(), ApiError> {
+    fn before(&self, _: &Request<'_>) -> Result<(), Response> {
         Ok(())
     }
 
     fn after(&self, _: Option<&Request<'_>>, _: u16, _: Duration) {}
 }
 
-/// An answer. The engine adds `Content-Length`, `Date` and what the connection needs.
+/// An answer. The engine adds `Content-Length` and what the connection needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// Status code.

@@ -4,7 +4,8 @@
 //! and hands every other request to [`Site::rest`], so that it is the HTTP engine of the other services too.
 //!
 //! The HTTP form is `openapi/ingest.yaml`. Its promise: 202 only once the batch is in the log at the chosen
-//! [`Ack`]; anything else means that nothing of the request was taken.
+//! [`Ack`]; anything else means that nothing of the request was taken. One answer is the exception, and says so by
+//! its code: 503 `not_settled` means that the batch was handed over and that what became of it is not known.
 
 use crate::{
     http::{Handler, Middleware},

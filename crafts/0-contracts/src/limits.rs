@@ -44,10 +44,12 @@ pub const QUERY_BYTES_MAX: usize = 16 << 10;
 pub const QUERY_STEPS_MAX: usize = 11_000;
 /// Most samples that a query may read. Beyond: 422, and nothing is answered rather than a part.
 pub const QUERY_SAMPLES_MAX: usize = 10_000_000;
-/// Most matchers in one selector. Beyond: 400.
+/// Most matchers of one query, all its selectors together. Beyond: 400.
 pub const MATCHERS_MAX: usize = 64;
+/// Most selectors of one query. Beyond: 400.
+pub const SELECTORS_MAX: usize = 64;
 /// Largest compiled regular expression of a matcher. Beyond: 400.
-pub const REGEX_BYTES_MAX: usize = 1 << 20;
+pub const REGEX_BYTES_MAX: usize = 256 << 10;
 /// How far an instant looks back for the latest sample of a series: 5 minutes, as in Prometheus.
 pub const LOOKBACK_MS: i64 = 300_000;
 

@@ -131,7 +131,9 @@ impl PartialEq for Matcher {
 }
 
 fn whole_value_regex(name: &str, value: &str) -> Result<Regex, MatcherError> {
-    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
+    let build = |pattern: &str| {
+        RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build()
+    };
     // Alone first: `a)|(b` is no expression, but would become one between our parentheses.
     build(value).and_then(|_| build(&format!("^(?s:{value})$"))).map_err(|e| {
         let why = e.to_string();

@@ -72,6 +72,7 @@ pub enum QueryValue {
 pub struct Steps {
     range: TimeRange,
     step_ms: i64,
+    count: i64,
 }
 
 impl Steps {
@@ -84,13 +85,15 @@ impl Steps {
         if range.end < range.start {
             return Err(QueryError::TooLarge("the end lies before the start".to_owned()));
         }
-        let count = range.end.0.saturating_sub(range.start.0) / step_ms + 1;
+        let too_long = || QueryError::TooLarge("the range is too long".to_owned());
+        let span = range.end.0.checked_sub(range.start.0).ok_or_else(too_long)?;
+        let count = (span / step_ms).saturating_add(1);
         if count > QUERY_STEPS_MAX as i64 {
             return Err(QueryError::TooLarge(format!(
                 "{count} steps, the most is {QUERY_STEPS_MAX}; take a longer step or a shorter range"
             )));
         }
-        Ok(Self { range, step_ms })
+        Ok(Self { range, step_ms, count })
     }
 
     /// First and last time.
@@ -105,8 +108,9 @@ impl Steps {
 
     /// Every time at which the expression is evaluated.
     pub fn times(&self) -> impl Iterator<Item = TimestampMs> + use<> {
-        let Self { range, step_ms } = *self;
-        (0..).map(move |i| TimestampMs(range.start.0 + i * step_ms)).take_while(move |t| *t <= range.end)
+        let Self { range, step_ms, count } = *self;
+        // By count: `i * step_ms` never passes the span, so nothing here can overflow.
+        (0..count).map(move |i| TimestampMs(range.start.0 + i * step_ms))
     }
 }
 
@@ -170,10 +174,17 @@ pub fn format_value(value: f64) -> String {
     } else if value.is_infinite() {
         if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
     } else if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) {
-        format!("{value:e}")
+        with_exponent(&format!("{value:e}"))
     } else {
         format!("{value}")
     }
+}
+
+/// Go writes a sign and at least two digits: `1e+21`, `1e-07`.
+fn with_exponent(text: &str) -> String {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 /// Reads what [`format_value`] writes, and any number that PromQL accepts in decimal.
@@ -201,12 +212,20 @@ mod tests {
         Steps::new(TimeRange::new(10, 0), 1).unwrap_err();
         Steps::new(TimeRange::new(0, 11_000), 1).unwrap_err();
         Steps::new(TimeRange::new(0, 10_999), 1).unwrap();
+        Steps::new(TimeRange::new(i64::MIN, i64::MAX), 1).unwrap_err();
     }
 
     #[test]
     fn values_look_as_prometheus_writes_them() {
-        let cases =
-            [(1.0, "1"), (0.1, "0.1"), (-0.0, "-0"), (1e21, "1e21"), (1e-7, "1e-7"), (f64::INFINITY, "+Inf")];
+        let cases = [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (-0.0, "-0"),
+            (1e21, "1e+21"),
+            (1e-7, "1e-07"),
+            (-1.5e300, "-1.5e+300"),
+            (f64::INFINITY, "+Inf"),
+        ];
         for (value, text) in cases {
             assert_eq!(format_value(value), text);
         }
@@ -216,6 +235,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_steps_overflow(start: i64, end: i64, step: i64) {
+            if let Ok(steps) = Steps::new(TimeRange::new(start, end), step) {
+                prop_assert!(steps.times().count() <= QUERY_STEPS_MAX);
+                prop_assert!(steps.times().all(|t| steps.range().contains(t)));
+            }
+        }
+
+        #[test]
+        fn steps_near_the_ends_of_time_do_not_overflow(start in i64::MAX - 5..i64::MAX, span in 0..5_i64, step in 1..i64::MAX) {
+            let steps = Steps::new(TimeRange::new(start, start.saturating_add(span)), step).unwrap();
+            prop_assert!(steps.times().all(|t| steps.range().contains(t)));
+        }
+
         #[test]
         fn every_value_comes_back(bits in any::<u64>()) {
             let value = f64::from_bits(bits);

@@ -1,5 +1,6 @@
 //! `craft agent`: collect here, deliver there.
 
+use crate::style::out;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use platform::{
@@ -51,22 +52,25 @@ pub(crate) fn run(args: &AgentArgs) -> Result<ExitCode> {
     };
     let interval =
         Duration::try_from_secs_f64(args.interval).context("--interval must be a number of seconds")?;
-    ensure!(interval >= Duration::from_millis(10), "--interval must be at least 0.01 seconds");
+    let allowed = Duration::from_millis(10)..=Duration::from_secs(86_400);
+    ensure!(allowed.contains(&interval), "--interval must be between 0.01 seconds and a day");
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second Ctrl-C ends at once, delivered or not.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
     eprintln!("collecting from {} for {}", args.scrape.as_deref().unwrap_or("this machine"), args.url);
     let config = AgentConfig { interval, rounds_max: args.rounds, ..AgentConfig::default() };
-    let agent = Agent::start(collector, Sender::new(client), config);
+    let agent = Agent::start(collector, Sender::new(&client), config)?;
     while !stop.load(Ordering::Relaxed) && !agent.is_finished() {
         thread::sleep(Duration::from_millis(20));
     }
     let stats = agent.stop();
     if args.json {
-        println!("{}", serde_json::to_string(&stats)?);
+        out!("{}", serde_json::to_string(&stats)?);
     } else {
-        println!("{} samples delivered, {} refused", stats.delivered_samples, stats.refused_samples);
+        out!("{} samples delivered, {} refused", stats.delivered_samples, stats.refused_samples);
     }
     let lost = stats.overflowed_samples + stats.buffered_samples;
     if lost > 0 {

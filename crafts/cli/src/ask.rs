@@ -1,6 +1,6 @@
 //! `craft query` and `craft alerts`: ask a running pipeline.
 
-use crate::style::{Tone, paint};
+use crate::style::{Tone, out, paint};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use contracts::{
@@ -75,7 +75,7 @@ pub(crate) fn query(args: &QueryArgs) -> Result<ExitCode> {
     };
     let value = value.map_err(|e| explain(&args.query, &e))?;
     if args.server.json {
-        println!("{}", to_json(&value));
+        out!("{}", to_json(&value));
     } else {
         print(&value);
     }
@@ -95,19 +95,17 @@ fn explain(query: &str, error: &QueryError) -> anyhow::Error {
 
 fn print(value: &QueryValue) {
     match value {
-        QueryValue::Scalar(value) => println!("{}", format_value(*value)),
-        QueryValue::String(text) => println!("{text}"),
+        QueryValue::Scalar(value) => out!("{}", format_value(*value)),
+        QueryValue::String(text) => out!("{text}"),
         QueryValue::Vector(samples) => {
-            samples
-                .iter()
-                .for_each(|s| println!("{} {}", s.labels, paint(Tone::Strong, &format_value(s.value))));
+            samples.iter().for_each(|s| out!("{} {}", s.labels, paint(Tone::Strong, &format_value(s.value))));
             eprintln!("{} series", samples.len());
         }
         QueryValue::Matrix(series) => {
             for s in series {
-                println!("{}", s.labels);
+                out!("{}", s.labels);
                 for (at, value) in s.timestamps.iter().zip(&s.values) {
-                    println!("  {} {}", TimestampMs(*at), paint(Tone::Strong, &format_value(*value)));
+                    out!("  {} {}", TimestampMs(*at), paint(Tone::Strong, &format_value(*value)));
                 }
             }
             eprintln!("{} series", series.len());
@@ -200,7 +198,7 @@ fn list(alerter: &dyn Alerter, as_json: bool) -> Result<()> {
     let rules = alerter.rules().context("the rules cannot be read")?;
     let alerts = alerter.alerts().context("the alerts cannot be read")?;
     if as_json {
-        println!("{}", json!({"rules": rules, "alerts": alerts}));
+        out!("{}", json!({"rules": rules, "alerts": alerts}));
         return Ok(());
     }
     for status in &rules {
@@ -210,13 +208,13 @@ fn list(alerter: &dyn Alerter, as_json: bool) -> Result<()> {
             AlertState::Firing => Tone::Bad,
         };
         let state = paint(tone, &format!("{:<8}", status.state.as_str()));
-        println!("{state} {}  {}", status.rule.name, paint(Tone::Faint, &status.rule.expr));
+        out!("{state} {}  {}", status.rule.name, paint(Tone::Faint, &status.rule.expr));
         if let Some(error) = &status.error {
-            println!("         {}", paint(Tone::Bad, error));
+            out!("         {}", paint(Tone::Bad, error));
         }
         for alert in alerts.iter().filter(|a| a.rule == status.rule.name) {
             let labels = alert.labels.without(&["alertname"]);
-            println!("         {labels} = {} since {}", format_value(alert.value), alert.active_since_ms);
+            out!("         {labels} = {} since {}", format_value(alert.value), alert.active_since_ms);
         }
     }
     eprintln!("{} rules, {} alerts", rules.len(), alerts.len());

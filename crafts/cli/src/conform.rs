@@ -1,6 +1,6 @@
 //! `craft conform`: the black-box suites against services at some URL, in whatever language they are written.
 
-use crate::style::{Tone, paint};
+use crate::style::{Tone, out, paint};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use conformance::{
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
     eprintln!("holding the contracts against it; claims about slow clients take a while");
     let report = check_target(&Arc::new(target));
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        out!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
     }
@@ -53,23 +53,23 @@ pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
 fn print(report: &HttpReport) {
     let (mut holds, mut broken, mut skipped) = (0, 0, 0);
     for suite in &report.reports {
-        println!("{}", paint(Tone::Strong, suite.suite));
+        out!("{}", paint(Tone::Strong, suite.suite));
         for outcome in &suite.outcomes {
             match &outcome.verdict {
                 Verdict::Holds => {
                     holds += 1;
-                    println!("  {} {}", paint(Tone::Good, "holds  "), outcome.says);
+                    out!("  {} {}", paint(Tone::Good, "holds  "), outcome.says);
                 }
                 Verdict::Broken(why) => {
                     broken += 1;
-                    println!("  {} {}\n            {why}", paint(Tone::Bad, "BROKEN "), outcome.says);
+                    out!("  {} {}\n            {why}", paint(Tone::Bad, "BROKEN "), outcome.says);
                 }
                 Verdict::Skipped(why) => {
                     skipped += 1;
-                    println!("  {} {} ({why})", paint(Tone::Faint, "skipped"), outcome.says);
+                    out!("  {} {} ({why})", paint(Tone::Faint, "skipped"), outcome.says);
                 }
             }
         }
     }
-    println!("{holds} claims hold, {broken} are broken, {skipped} were left out");
+    out!("{holds} claims hold, {broken} are broken, {skipped} were left out");
 }

@@ -3,7 +3,7 @@
 //! Two kinds of findings: limits that will stop a load test (open files, ports), and noise that will make its
 //! figures lie (a busy machine, stolen time, a loop that does not always take the same time).
 
-use crate::style::{Tone, paint};
+use crate::style::{Tone, out, paint};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -72,10 +72,10 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let worst_is_bad = findings.iter().any(|f| f.verdict == Verdict::Bad);
     let warned = findings.iter().any(|f| f.verdict == Verdict::Warn);
     if args.json {
-        println!("{}", serde_json::json!({"fit": !worst_is_bad, "findings": findings}));
+        out!("{}", serde_json::json!({"fit": !worst_is_bad, "findings": findings}));
     } else {
         findings.iter().for_each(print);
-        println!(
+        out!(
             "{}",
             match (worst_is_bad, warned) {
                 (true, _) =>
@@ -97,9 +97,9 @@ fn print(finding: &Finding) {
         Verdict::Warn => (Tone::Warn, "warn"),
         Verdict::Bad => (Tone::Bad, "bad "),
     };
-    println!("{} {:<12} {}", paint(tone, word), finding.what, finding.found);
+    out!("{} {:<12} {}", paint(tone, word), finding.what, finding.found);
     if !finding.advice.is_empty() && finding.verdict != Verdict::Good {
-        println!("                  {}", paint(Tone::Faint, finding.advice));
+        out!("                  {}", paint(Tone::Faint, finding.advice));
     }
 }
 

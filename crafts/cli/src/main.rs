@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::run(&args),
     };
     result.unwrap_or_else(|e| {
-        eprintln!("craft: {e:#}");
+        style::say(&format!("craft: {e:#}"));
         ExitCode::FAILURE
     })
 }
@@ -64,7 +64,11 @@ fn main() -> ExitCode {
 /// To stderr; `RUST_LOG` chooses what (`RUST_LOG=http=debug` shows every request).
 fn start_logging(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that nobody reads any more is no reason to stop: hence no complaint about it, which would panic.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     if json {
         builder.json().flatten_event(true).init();
     } else {

@@ -1,9 +1,12 @@
 //! `craft up` and `craft serve`: a node in the foreground until Ctrl-C.
 
-use crate::style::{Tone, paint};
+use crate::style::{Tone, out, paint, say};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use contracts::{alert::Rule, queue::Ack};
+use contracts::{
+    alert::{Rule, RuleStatus},
+    queue::Ack,
+};
 use platform::{Node, NodeConfig, Role};
 use serde::Deserialize;
 use std::{
@@ -180,17 +183,17 @@ impl Common {
     }
 }
 
-/// A list of rules, or an object with one, as `GET /rules` answers it.
+/// A list of rules, or what `GET /rules` answers, which says more of each than is needed here.
 fn read_rules(text: &[u8]) -> Result<Vec<Rule>> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum File {
-        List(Vec<Rule>),
-        Object { rules: Vec<Rule> },
+    struct Answer {
+        rules: Vec<RuleStatus>,
     }
-    Ok(match serde_json::from_slice(text)? {
-        File::List(rules) | File::Object { rules } => rules,
-    })
+    if text.trim_ascii_start().starts_with(b"{") {
+        let answer: Answer = serde_json::from_slice(text)?;
+        return Ok(answer.rules.into_iter().map(|status| status.rule).collect());
+    }
+    Ok(serde_json::from_slice(text)?)
 }
 
 fn foreground(config: &NodeConfig, json: bool) -> Result<ExitCode> {
@@ -206,11 +209,11 @@ fn foreground(config: &NodeConfig, json: bool) -> Result<ExitCode> {
         thread::sleep(GLANCE);
     }
     let failed = !node.is_serving();
-    eprintln!("stopping; Ctrl-C again ends at once");
+    // Whoever read our words may be gone, and its going must not keep what was taken from being stored.
+    say("stopping; Ctrl-C again ends at once");
     let drained = node.stop();
-    eprintln!("{drained}");
-    let lost = drained.left.is_some_and(|left| left > 0);
-    Ok(if failed || lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    say(&drained.to_string());
+    Ok(if failed || !drained.is_complete() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What was started, and where to look.
@@ -219,17 +222,17 @@ fn announce(config: &NodeConfig, node: &Node, json: bool) {
     let slots: BTreeMap<_, _> =
         node.filled().iter().map(|(role, name, _)| (role.as_str(), name.as_str())).collect();
     if json {
-        println!("{}", serde_json::json!({"url": url, "data_dir": config.data_dir, "slots": slots}));
+        out!("{}", serde_json::json!({"url": url, "data_dir": config.data_dir, "slots": slots}));
         return;
     }
     let whole = config.roles.len() == Role::ALL.len();
     let what = if whole { "the pipeline" } else { config.roles[0].as_str() };
-    println!("{} serves on {}", paint(Tone::Strong, what), paint(Tone::Good, &url));
+    out!("{} serves on {}", paint(Tone::Strong, what), paint(Tone::Good, &url));
     for (role, name, title) in node.filled() {
-        println!("  {:<8} {name:<8} {}", role.as_str(), paint(Tone::Faint, title));
+        out!("  {:<8} {name:<8} {}", role.as_str(), paint(Tone::Faint, title));
     }
-    println!("  {:<8} {}", "data", config.data_dir.display());
+    out!("  {:<8} {}", "data", config.data_dir.display());
     if whole {
-        println!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+        out!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
     }
 }

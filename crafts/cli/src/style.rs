@@ -1,6 +1,9 @@
 //! A little colour where a person reads, none where `NO_COLOR` is set or a machine listens.
 
-use std::io::IsTerminal;
+use std::{
+    fmt::Arguments,
+    io::{self, ErrorKind, IsTerminal, Write},
+};
 
 /// Whether the user asked for no colour: <https://no-color.org>.
 pub(crate) fn no_color() -> bool {
@@ -30,4 +33,26 @@ pub(crate) fn paint(tone: Tone, text: &str) -> String {
         Tone::Strong => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Prints a line of data to stdout; `out!("{}", x)`.
+macro_rules! out {
+    ($($word:tt)*) => { $crate::style::print_line(format_args!($($word)*)) };
+}
+pub(crate) use out;
+
+/// Whoever read our output may have seen enough (`craft query … | head`): then there is nothing left to do.
+pub(crate) fn print_line(line: Arguments<'_>) {
+    if let Err(e) = writeln!(io::stdout(), "{line}") {
+        let enough = e.kind() == ErrorKind::BrokenPipe;
+        if !enough {
+            say(&format!("craft: cannot write to stdout: {e}"));
+        }
+        std::process::exit(i32::from(!enough));
+    }
+}
+
+/// Says something on stderr, if somebody is there to hear it.
+pub(crate) fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
 }

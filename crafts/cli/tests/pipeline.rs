@@ -75,7 +75,7 @@ fn end_to_end(shape: &Shape) {
         (json!({"__name__": "e2e_cpu", "core": "1"}), vec![(1_763_689_001_000, "NaN".to_owned())]),
         (
             json!({"__name__": "e2e_cpu", "core": "1", "note": "\"ü\n"}),
-            vec![(1_763_689_002_123, "1e300".to_owned())],
+            vec![(1_763_689_002_123, "1e+300".to_owned())],
         ),
     ];
     within("what was sent can be queried exactly", || {
@@ -135,6 +135,91 @@ fn ctrl_c_drains_and_a_restart_finds_everything() {
     assert_eq!(found[0].1.len(), REQUESTS);
 }
 
+/// `craft up 2>&1 | tee log`, and Ctrl-C, which ends `tee` as well.
+#[test]
+fn a_drain_is_complete_even_if_nobody_listens_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["up", "--no-agent", "--listen", "127.0.0.1:0", "--data", dir.path().to_str().unwrap(), "--json"];
+    let mut child = common::craft(&args).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let url = serde_json::from_str::<serde_json::Value>(&line).unwrap()["url"].as_str().unwrap().to_owned();
+    drop(child.stderr.take());
+    let metrics: Vec<_> = (0..20_000).map(|i| json!({"name": "heard", "value": i, "timestamp": i})).collect();
+    assert_eq!(post(&url, "/metrics", &json!(metrics).to_string()).0, 202);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = within("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let again = Running::node(&["up", "--no-agent"], dir.path());
+    assert_eq!(points(&again.url, "heard")[0].1.len(), 20_000);
+}
+
+#[test]
+fn a_queue_alone_waits_for_its_consumer_and_says_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Running::node(&["serve", "queue"], &dir.path().join("queue"));
+    let ingest = Running::node(&["serve", "ingest", "--queue", &queue.url], &dir.path().join("ingest"));
+    assert_eq!(ingest.post("/metrics", r#"{"name":"waiting","value":1}"#).0, 202);
+    // Another reader that is done with it does not take it away from storage, which never came yet.
+    let membership = post(&queue.url, "/subscribe", r#"{"group":"other","member":"m"}"#).1;
+    let commit = json!({"group": "other", "member": "m", "generation": membership["generation"], "partition": 0, "offset": 1});
+    assert_eq!(post(&queue.url, "/commit", &commit.to_string()).0, 204);
+    queue.signal(rustix::process::Signal::INT);
+    within("it takes nothing more", || {
+        (ingest.post("/metrics", r#"{"name":"late","value":1}"#).0 == 503).then_some(())
+    });
+    let storage = Running::node(&["serve", "storage", "--queue", &queue.url], &dir.path().join("storage"));
+    let mut queue = queue;
+    let (code, said) = queue.wait();
+    assert_eq!(code, Some(0), "{said}");
+    drop(storage);
+
+    let queue = Running::node(&["serve", "queue"], &dir.path().join("queue"));
+    assert_eq!(post(&queue.url, "/produce?partition=0", "a record").0, 200);
+    let (code, said) = queue.interrupt();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1 records are LEFT"), "{said}");
+}
+
+#[test]
+fn questions_that_would_never_end_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = Running::node(&["up", "--no-agent"], dir.path());
+    assert_eq!(up.post("/metrics", r#"{"name":"x","value":1}"#).0, 202);
+    for query in [
+        "/api/v1/query_range?query=x&start=253402300799&end=253402300799&step=9223372036854775807ms",
+        "/api/v1/query_range?query=x&start=-9e15&end=9e15&step=0.001",
+        "/api/v1/query_range?query=x&start=0&end=9e12&step=9e12",
+        "/api/v1/query?query=x&time=-9e12",
+        "/query?name=x&start=-9223372036854775808&end=9223372036854775807",
+    ] {
+        let (status, body) = up.get(query);
+        assert!([200, 400].contains(&status), "{query}: {status} {body}");
+    }
+    let many = "match%5B%5D=x&".repeat(1000);
+    assert_eq!(up.post("/api/v1/series", &many.replace("%5B%5D", "[]")).0, 400);
+    assert_eq!(up.get("/health").0, 200);
+    assert_eq!(up.interrupt().0, Some(0));
+}
+
+#[test]
+fn the_rules_that_were_answered_can_be_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = Running::node(&["up", "--no-agent"], &dir.path().join("one"));
+    let (_, answered) = up.get("/rules");
+    let file = dir.path().join("rules.json");
+    std::fs::write(&file, answered.to_string()).unwrap();
+    let again =
+        Running::node(&["up", "--no-agent", "--rules", file.to_str().unwrap()], &dir.path().join("two"));
+    let names = |body: &serde_json::Value| -> Vec<String> {
+        body["rules"].as_array().unwrap().iter().map(|r| r["name"].to_string()).collect()
+    };
+    assert_eq!(names(&again.get("/rules").1), names(&answered));
+}
+
 #[test]
 fn a_service_that_starts_before_its_upstream_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -146,7 +231,7 @@ fn a_service_that_starts_before_its_upstream_waits_for_it() {
     assert_eq!(ingest.get("/ready").0, 503);
     let sample = r#"{"name":"early","value":1}"#;
     let (status, body) = ingest.post("/metrics", sample);
-    assert_eq!((status, &body["error"]["code"]), (503, &json!("queue_unavailable")), "{body}");
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("not_settled")), "{body}");
 
     let data = dir.path().join("queue");
     let listen = format!("127.0.0.1:{port}");
@@ -176,10 +261,9 @@ fn what_cannot_start_says_why_in_one_line_and_what_to_do() {
     refused(&["up", "--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()], &["file", "--data"]);
     refused(&["up", "--listen", "127.0.0.1:0", "--data", data, "--queue", "phase99"], &["phase99", "phase0"]);
     refused(&["up", "--listen", "0.0.0.0:0", "--data", data], &["--token"]);
-    refused(
-        &["up", "--listen", "127.0.0.1:0", "--data", data, "--ack", "disk", "--storage", "https://x"],
-        &["http://"],
-    );
+    refused(&["up", "--listen", "127.0.0.1:0", "--data", data, "--storage", "https://x"], &["http://"]);
+    refused(&["up", "--listen", "127.0.0.1:0", "--data", data, "--ack", "disk"], &["memory", "--ack"]);
+    refused(&["up", "--listen", "127.0.0.1:0", "--data", data, "--token", ""], &["token"]);
     assert_eq!(output(&["up", "--nonsense"]).status.code(), Some(2));
 }
 

@@ -18,7 +18,7 @@ use contracts::{
     alert::{Notifier, Rule},
     http::ApiError,
     ingest::{IngestConfig, Shutdown, Site},
-    queue::Ack,
+    queue::{Ack, Log},
     storage::SeriesWriter,
 };
 use phase0::consumer::{Consumed, Consumer};
@@ -29,13 +29,15 @@ use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The consumer group that fills storage.
 pub const STORAGE_GROUP: &str = "storage";
 /// How long a stop waits for the log to run empty.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Shorter secrets are none.
+const TOKEN_BYTES_MIN: usize = 8;
 /// How often a sleeping thread looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -150,8 +152,17 @@ pub enum StartError {
 pub struct Drained {
     /// What the consumer did in its whole life, if this node had one.
     pub consumed: Option<Consumed>,
-    /// Records that were still in the log at the end, if this node had one.
+    /// Records that were still in the log at the end, if this node had one of its own.
     pub left: Option<u64>,
+    /// Whether the consumer had ended before it was told to.
+    pub broken: bool,
+}
+
+impl Drained {
+    /// Whether everything that was taken is where it should be.
+    pub fn is_complete(&self) -> bool {
+        !self.broken && self.left.is_none_or(|left| left == 0)
+    }
 }
 
 /// A running node.
@@ -165,9 +176,10 @@ pub struct Node {
     evaluator: Option<Running<()>>,
 }
 
+/// A thread that ends when it is told to, and is told to when nobody holds it any more.
 struct Running<T> {
     shutdown: Shutdown,
-    thread: JoinHandle<T>,
+    thread: Option<JoinHandle<T>>,
 }
 
 impl Node {
@@ -185,15 +197,20 @@ impl Node {
             let put = parts.alerter.as_ref().map_or(Ok(()), |a| a.put_rule(rule.clone()));
             put.map_err(|e| StartError::Config(e.to_string()))?;
         }
+        // A machine that tells nothing of itself can still carry other machines' samples.
+        let collector = if config.agent { HostCollector::new() } else { Err(String::new()) };
+        let consumer = if config.roles.contains(&Role::Storage) { start_consumer(&parts)? } else { None };
+        let every = config.evaluate_every;
+        let evaluator =
+            if config.roles.contains(&Role::Alert) { start_evaluator(&parts, every)? } else { None };
         let (server, router) = start_server(config, &parts, listener)?;
-        let consumer = config.roles.contains(&Role::Storage).then(|| start_consumer(&parts)).flatten();
-        let evaluator = config
-            .roles
-            .contains(&Role::Alert)
-            .then(|| start_evaluator(&parts, config.evaluate_every))
-            .flatten();
-        let agent = if config.agent { Some(start_agent(addr, config.token.as_deref())?) } else { None };
-        Ok(Self { addr, parts, router, agent, server, consumer, evaluator })
+        let mut node = Self { addr, parts, router, agent: None, server, consumer, evaluator };
+        match collector {
+            Ok(collector) => node.agent = Some(start_agent(addr, config.token.as_deref(), collector)?),
+            Err(why) if config.agent => tracing::warn!("no metrics of this machine: {why}"),
+            Err(_) => {}
+        }
+        Ok(node)
     }
 
     /// Where it listens.
@@ -211,26 +228,53 @@ impl Node {
         self.router.routes()
     }
 
-    /// Whether the server still runs; it ends by itself only if its listener fails.
+    /// Whether all that must run does. The server ends by itself only if its listener fails, the consumer never.
     pub fn is_serving(&self) -> bool {
-        !self.server.thread.is_finished()
+        self.server.is_running() && self.consumer.as_ref().is_none_or(Running::is_running)
     }
 
     /// Stops in the order of the data's way and returns when everything has.
-    pub fn stop(self) -> Drained {
-        if let Some(agent) = self.agent {
+    pub fn stop(mut self) -> Drained {
+        if let Some(agent) = self.agent.take() {
             agent.stop();
         }
+        let owned_log = self.parts.log.clone().filter(|_| self.parts.owns_log);
+        if let (Some(log), None) = (&owned_log, &self.consumer) {
+            self.wait_for_consumers(log.as_ref());
+        }
+        self.stop_server();
+        let had_consumer = self.consumer.is_some();
+        let consumed = self.consumer.take().and_then(Running::stop);
+        if let Some(evaluator) = self.evaluator.take() {
+            evaluator.stop();
+        }
+        let left = owned_log.and_then(|log| depth(log.as_ref()).ok());
+        Drained { consumed, left, broken: had_consumer && consumed.is_none() }
+    }
+
+    /// A log without its consumer in this process: it takes nothing more, and gives what it has for a while.
+    fn wait_for_consumers(&self, log: &dyn Log) {
+        self.parts.draining.set();
+        let deadline = Instant::now() + DRAIN_MAX;
+        while depth(log).is_ok_and(|left| left > 0) && Instant::now() < deadline {
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn stop_server(&mut self) {
         self.server.shutdown.set();
         // A blocking accept sees the flag only when somebody comes in.
         drop(TcpStream::connect_timeout(&reachable(self.addr), Duration::from_secs(1)));
-        let _ = self.server.thread.join();
-        let consumed = self.consumer.and_then(Running::stop);
-        if let Some(evaluator) = self.evaluator {
-            evaluator.stop();
+        let _ = self.server.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Whoever only drops a node wants it gone as well, without being told what was drained.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.server.thread.is_some() {
+            self.stop_server();
         }
-        let left = self.parts.log.as_deref().filter(|_| consumed.is_some()).and_then(|log| depth(log).ok());
-        Drained { consumed, left }
     }
 }
 
@@ -244,17 +288,32 @@ impl<T> Running<T> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&seen));
         let thread =
             thread.map_err(|e| StartError::Config(format!("cannot start the thread {name}: {e}")))?;
-        Ok(Self { shutdown, thread })
+        Ok(Self { shutdown, thread: Some(thread) })
     }
 
-    fn stop(self) -> Option<T> {
+    fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// `None` if the thread panicked.
+    fn stop(mut self) -> Option<T> {
         self.shutdown.set();
-        self.thread.join().ok()
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.shutdown.set();
     }
 }
 
 /// Beyond this machine, only with a token: what listens there can be written to by everybody.
 fn check_exposure(config: &NodeConfig) -> Result<(), StartError> {
+    if config.token.as_ref().is_some_and(|token| token.len() < TOKEN_BYTES_MIN) {
+        let why = format!("a token needs at least {TOKEN_BYTES_MIN} bytes: anybody guesses a shorter one");
+        return Err(StartError::Config(why));
+    }
     if config.listen.ip().is_loopback() || config.token.is_some() {
         return Ok(());
     }
@@ -329,7 +388,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<T
         }));
     }
     if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
-        all.extend(routes::queue::routes(log));
+        all.extend(routes::queue::routes(log, parts.draining.clone()));
     }
     if let Some(storage) = parts.storage.as_ref().filter(|_| has(Role::Storage) && alone) {
         all.extend(routes::storage::routes(storage));
@@ -346,24 +405,24 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<T
     all
 }
 
-fn start_consumer(parts: &Parts) -> Option<Running<Consumed>> {
-    let (log, storage) = (parts.log.clone()?, parts.storage.clone()?);
+fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {
+    let Some((log, storage)) = parts.log.clone().zip(parts.storage.clone()) else { return Ok(None) };
     let member = format!("consumer-{}", std::process::id());
-    let started = Running::spawn("consumer", move |shutdown| {
+    Running::spawn("consumer", move |shutdown| {
         let complain = &|message: &str| tracing::warn!("{message}");
         let target: &dyn SeriesWriter = &*storage;
         let consumer =
             Consumer { log: &*log, storage: target, group: STORAGE_GROUP, member: &member, complain };
         consumer.run(shutdown, DRAIN_MAX)
-    });
-    started.ok()
+    })
+    .map(Some)
 }
 
-fn start_evaluator(parts: &Parts, every: Duration) -> Option<Running<()>> {
-    let alerter = parts.alerter.clone()?;
-    let started = Running::spawn("evaluator", move |shutdown| {
+fn start_evaluator(parts: &Parts, every: Duration) -> Result<Option<Running<()>>, StartError> {
+    let Some(alerter) = parts.alerter.clone() else { return Ok(None) };
+    Running::spawn("evaluator", move |shutdown| {
         while !shutdown.is_set() {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             if let Err(e) = alerter.evaluate(phase0::now()) {
                 tracing::warn!("the rules were not evaluated: {e}");
             }
@@ -371,15 +430,15 @@ fn start_evaluator(parts: &Parts, every: Duration) -> Option<Running<()>> {
                 thread::sleep(GLANCE.min(every));
             }
         }
-    });
-    started.ok()
+    })
+    .map(Some)
 }
 
 /// Through the front door: what the agent sends takes the same way as everybody's samples.
-fn start_agent(addr: SocketAddr, token: Option<&str>) -> Result<Agent, StartError> {
+fn start_agent(addr: SocketAddr, token: Option<&str>, collector: HostCollector) -> Result<Agent, StartError> {
     let client = Client::new(&format!("http://{}", reachable(addr)), token).map_err(StartError::Config)?;
-    let collector = HostCollector::new().map_err(StartError::Config)?;
-    Ok(Agent::start(Box::new(collector), Sender::new(client), AgentConfig::default()))
+    let started = Agent::start(Box::new(collector), Sender::new(&client), AgentConfig::default());
+    started.map_err(|e| StartError::Config(format!("cannot start the agent: {e}")))
 }
 
 /// Where this machine reaches an address that may stand for all addresses.
@@ -394,11 +453,17 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 /// As `craft up` says it after Ctrl-C.
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(consumed) = self.consumed else { return f.write_str("stopped") };
-        let total = consumed.records;
-        write!(f, "drained: {total} records stored, {} of them after the stop", consumed.drained)?;
-        if consumed.damaged > 0 {
-            write!(f, ", {} were no batches and were passed over", consumed.damaged)?;
+        match self.consumed {
+            None if self.broken => {
+                f.write_str("the consumer had FAILED; what it had not committed is in the log")?
+            }
+            None => f.write_str("stopped")?,
+            Some(Consumed { records, drained, damaged, .. }) => {
+                write!(f, "drained: {records} records stored, {drained} of them after the stop")?;
+                if damaged > 0 {
+                    write!(f, ", {damaged} of them were no batches and were passed over")?;
+                }
+            }
         }
         match self.left {
             Some(0) | None => Ok(()),

@@ -9,17 +9,25 @@ use crate::{
 };
 use contracts::{
     alert::Alerter,
+    ingest::Shutdown,
     query::QueryEngine,
     queue::{Log, LogError, Partition},
     storage::{SeriesReader, Storage},
 };
 use std::sync::Arc;
 
+/// The name of what sits in a slot that is filled from elsewhere.
+const REMOTE: &str = "remote";
+
 /// What the slots were filled with, as far as the roles need it.
 #[derive(Clone, Default)]
 pub(crate) struct Parts {
     pub(crate) meters: Arc<Meters>,
     pub(crate) log: Option<Arc<dyn Log>>,
+    /// Whether the log is in this process, and not a client of another.
+    pub(crate) owns_log: bool,
+    /// Set while a log that stops waits for its consumers.
+    pub(crate) draining: Shutdown,
     pub(crate) storage: Option<Arc<dyn Storage>>,
     pub(crate) engine: Option<Arc<dyn QueryEngine>>,
     pub(crate) alerter: Option<Arc<dyn Alerter>>,
@@ -47,6 +55,11 @@ impl Parts {
                 |c| Arc::new(RemoteLog::new(c)) as Arc<dyn Log>,
                 |open| open(&config.data_dir),
             )?;
+            parts.owns_log = parts.filled.last().is_some_and(|(_, name, _)| name != REMOTE);
+            if parts.owns_log && has(&[Role::Ingest]) && config.ack > log.ack_max() {
+                let e = LogError::AckTooStrong { asked: config.ack, best: log.ack_max() };
+                return Err(StartError::Config(format!("{e}; choose another with --ack or --queue")));
+            }
             parts.log = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: log }));
         }
         if has(&[Role::Storage, Role::Query]) {
@@ -97,7 +110,7 @@ impl Parts {
         let chosen = config.chosen.get(&slot).map(String::as_str);
         if let Some(url) = chosen.filter(|c| c.contains("://")) {
             let client = Client::new(url, config.token.as_deref()).map_err(StartError::Config)?;
-            self.filled.push((slot, "remote".to_owned(), url.to_owned()));
+            self.filled.push((slot, REMOTE.to_owned(), url.to_owned()));
             self.upstreams.push(client.clone());
             return Ok(remote(client));
         }

@@ -3,6 +3,7 @@
 //! Each list goes from the naive to the best; the last is the default. A learner's own component is one more
 //! [`Choice`].
 
+use crate::node::STORAGE_GROUP;
 use contracts::{
     alert::{Alerter, Notifier},
     ingest::{Ingest, IngestConfig},
@@ -77,7 +78,7 @@ impl Default for Slots {
             queue: vec![Choice::new(
                 "phase0",
                 "a list behind a mutex",
-                Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::default()) as _)),
+                Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
             )],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
@@ -114,7 +115,8 @@ pub fn choose<'c, F: ?Sized>(
     };
     found.ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|c| c.name.as_str()).collect();
-        format!("there is no {slot} {:?}; choose from {} or give a URL", name.unwrap_or(""), names.join(", "))
+        let url = if slot == "ingest" { "" } else { " or give a URL" };
+        format!("there is no {slot} {:?}; choose from {}{url}", name.unwrap_or(""), names.join(", "))
     })
 }
 

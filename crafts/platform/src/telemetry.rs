@@ -1,15 +1,15 @@
 //! What the platform says of itself: RED metrics (rate, errors, duration) of every route, one structured log
 //! line a request with its trace id, and who may come in at all.
 //!
-//! This is the [`Middleware`] around every engine. It takes no lock and, but for the trace id, allocates
-//! nothing.
+//! This is the [`Middleware`] around every engine. It takes no lock: engines call it from all their threads.
 
 use crate::{meter::Meters, routes::Router};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use contracts::http::{ApiError, Middleware, Request};
+use contracts::http::{ApiError, Middleware, Request, Response};
 use std::{
     cell::Cell,
     fmt::Write as _,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -56,7 +56,9 @@ impl Telemetry {
                     writeln!(out, "craft_http_requests_total{{{labels},status=\"{}xx\"}} {count}", class + 1);
             }
         }
-        out.push_str("# HELP craft_http_request_duration_seconds From the first byte to the answer.\n");
+        out.push_str(
+            "# HELP craft_http_request_duration_seconds From the first byte of the request to the answer.\n",
+        );
         out.push_str("# TYPE craft_http_request_duration_seconds histogram\n");
         for (labels, stats) in self.labelled() {
             let count: u64 = stats.by_class.iter().map(|n| n.load(Relaxed)).sum();
@@ -108,14 +110,18 @@ impl Telemetry {
 }
 
 impl Middleware for Telemetry {
-    fn before(&self, request: &Request<'_>) -> Result<(), ApiError> {
+    fn before(&self, request: &Request<'_>) -> Result<(), Response> {
         TRACE.set(Some(trace_of(request.header("traceparent"))));
         if !self.is_allowed(request) {
-            return Err(ApiError::new(
-                401,
-                "unauthorized",
-                "send \"Authorization: Bearer\" and the token of this server",
-            ));
+            let message = "send \"Authorization: Bearer\" and the token of this server";
+            let refusal = Response::from(ApiError::new(401, "unauthorized", message));
+            return Err(refusal.with("WWW-Authenticate", "Basic realm=\"craft\", charset=\"UTF-8\""));
+        }
+        // Without a token we are for this machine alone. A name that a stranger made point here must not do: that is
+        // how a web page would read and write us (DNS rebinding).
+        if self.token.is_none() && !request.header("host").is_some_and(is_local_host) {
+            let message = "without a token, only requests to localhost or to an address are answered";
+            return Err(ApiError::new(403, "foreign_host", message).into());
         }
         // A page of another site may make a browser send us a request, but cannot hide where it comes from.
         let foreign = request.header("origin").is_some_and(|origin| {
@@ -127,7 +133,8 @@ impl Middleware for Telemetry {
                 403,
                 "cross_origin",
                 "requests from pages of another origin are refused",
-            ));
+            )
+            .into());
         }
         Ok(())
     }
@@ -148,8 +155,12 @@ impl Middleware for Telemetry {
             self.meters.ingest_refused.add(u64::from(status >= 400));
             self.meters.ingest_bytes.add(request.body.len() as u64);
         }
+        let trace = TRACE.take();
+        if status < 500 && !tracing::enabled!(target: "http", tracing::Level::DEBUG) {
+            return;
+        }
         let (method, path) = request.map_or(("-", "-"), |r| (r.method, r.path));
-        let trace = TRACE.take().map_or_else(String::new, |t| format!("{t:032x}"));
+        let trace = trace.map_or_else(String::new, |t| format!("{t:032x}"));
         let took_us = took.as_micros();
         if status >= 500 {
             tracing::warn!(target: "http", trace, method, path, status, took_us, "request failed");
@@ -157,6 +168,16 @@ impl Middleware for Telemetry {
             tracing::debug!(target: "http", trace, method, path, status, took_us, "request");
         }
     }
+}
+
+/// `localhost` or an address, with or without a port.
+fn is_local_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 thread_local! {
@@ -203,6 +224,7 @@ mod tests {
     }
 
     fn admit(telemetry: &Telemetry, method: &str, headers: &[(&str, &[u8])]) -> Result<(), u16> {
+        let headers = &[headers, &[("Host", b"127.0.0.1:8080")]].concat();
         let request = Request { method, path: "/x", query: "", headers, body: b"", peer: None };
         telemetry.before(&request).map_err(|e| e.status)
     }
@@ -230,6 +252,21 @@ mod tests {
         assert_eq!(admit(&open, "POST", ours), Ok(()));
         assert_eq!(admit(&open, "POST", theirs), Err(403));
         assert_eq!(admit(&open, "GET", theirs), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_points_here_is_not_enough() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "10.1.2.3", "[::1]:8080", "[::1]"] {
+            assert!(is_local_host(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil:80", ":80"]
+        {
+            assert!(!is_local_host(host), "{host}");
+        }
+        assert_eq!(admit(&telemetry(None), "GET", &[("Host", b"evil.example:8080")]), Err(403));
+        let token: &[(&str, &[u8])] = &[("Host", b"craft.example"), ("Authorization", b"Bearer x")];
+        assert_eq!(admit(&telemetry(Some("x")), "GET", token), Ok(()));
     }
 
     #[test]

@@ -69,15 +69,18 @@ pub struct Agent {
 impl Agent {
     /// Starts collecting.
     ///
-    /// # Panics
+    /// # Errors
     /// If the operating system gives no thread.
-    pub fn start(collector: Box<dyn Collector>, sender: Sender, config: AgentConfig) -> Self {
+    pub fn start(
+        collector: Box<dyn Collector>,
+        sender: Sender,
+        config: AgentConfig,
+    ) -> std::io::Result<Self> {
         let shutdown = Shutdown::new();
         let seen = shutdown.clone();
-        let spawned = thread::Builder::new()
-            .name("agent".to_owned())
-            .spawn(move || run(collector, sender, &config, &seen));
-        Self { shutdown, thread: spawned.expect("a thread for the agent") }
+        let spawn = thread::Builder::new().name("agent".to_owned());
+        let thread = spawn.spawn(move || run(collector, sender, &config, &seen))?;
+        Ok(Self { shutdown, thread })
     }
 
     /// Whether it has done all its rounds.
@@ -88,7 +91,8 @@ impl Agent {
     /// Ends it, after it has tried to deliver what it holds.
     pub fn stop(self) -> SenderStats {
         self.shutdown.set();
-        self.thread.join().unwrap_or_default()
+        // A panic there is a bug here: it must not look like an agent that had nothing to say.
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -99,18 +103,19 @@ fn run(
     shutdown: &Shutdown,
 ) -> SenderStats {
     let begun = Instant::now();
-    let mut rounds = 0;
+    let (mut ticks, mut rounds) = (0, 0);
     while !shutdown.is_set() && config.rounds_max.is_none_or(|max| rounds < max) {
         // Against the start, not the last round, so that the rounds do not drift.
-        let due = begun + config.interval.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        if Instant::now() < due {
+        let due = config.interval.saturating_mul(ticks).saturating_sub(begun.elapsed());
+        if !due.is_zero() {
             sender.deliver_due();
-            thread::sleep(GLANCE.min(due.saturating_duration_since(Instant::now())));
+            thread::sleep(GLANCE.min(due));
             continue;
         }
         // A collection that took too long makes the next ones late: those are left out rather than crowded in.
         let elapsed = begun.elapsed().as_micros() / config.interval.as_micros().max(1);
-        rounds = rounds.max(u64::try_from(elapsed).unwrap_or(rounds)) + 1;
+        ticks = ticks.max(u32::try_from(elapsed).unwrap_or(u32::MAX)).saturating_add(1);
+        rounds += 1;
         match collector.collect() {
             Ok(samples) => sender.push(&samples, phase0::now()),
             Err(e) => tracing::warn!(target: "agent", "nothing collected: {e}"),

@@ -26,6 +26,10 @@ impl ScrapeCollector {
             format!("{url:?} is no URL that can be scraped; expected http://HOST:PORT/PATH")
         })?;
         let instance = rest.split(['/', '?']).next().unwrap_or_default();
+        if instance.contains('@') {
+            // It would become a label of every sample, and stand in every log.
+            return Err("a URL to scrape may not hold a user name or a password".to_owned());
+        }
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -34,6 +38,18 @@ impl ScrapeCollector {
             .new_agent();
         let labels = vec![("job".to_owned(), job.to_owned()), ("instance".to_owned(), instance.to_owned())];
         Ok(Self { url: url.to_owned(), labels, agent })
+    }
+}
+
+impl ScrapeCollector {
+    /// As Prometheus: a scraped label that collides with ours keeps its value under another name.
+    fn make_room(&self, labels: &mut [(String, String)]) {
+        for at in 0..labels.len() {
+            let collides = |name: &str| self.labels.iter().any(|(ours, _)| ours == name);
+            while collides(&labels[at].0) || labels[..at].iter().any(|(other, _)| *other == labels[at].0) {
+                labels[at].0.insert_str(0, "exported_");
+            }
+        }
     }
 }
 
@@ -49,12 +65,7 @@ impl Collector for ScrapeCollector {
             response.body_mut().with_config().limit(PAGE_BYTES_MAX).read_to_string().map_err(failed)?;
         let mut samples = exposition::parse(&text).map_err(|e| format!("{}: {e}", self.url))?;
         for sample in &mut samples {
-            // As Prometheus: a scraped label that collides keeps its value under another name.
-            for (name, _) in &mut sample.labels {
-                if self.labels.iter().any(|(ours, _)| ours == name) {
-                    name.insert_str(0, "exported_");
-                }
-            }
+            self.make_room(&mut sample.labels);
             sample.labels.extend(self.labels.iter().cloned());
         }
         Ok(samples)

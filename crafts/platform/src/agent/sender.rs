@@ -18,6 +18,8 @@ use std::{
 const BODY_SAMPLES: usize = 2000;
 /// The most that is held while the server is away; then the oldest goes.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
+/// The longest that one delivery may take, so that an agent that is asked to stop soon does.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a failure doubles from the first to the second of these.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LAST: Duration = Duration::from_secs(10);
@@ -54,10 +56,10 @@ struct Body {
 
 impl Sender {
     /// Delivers to the `POST /metrics` of this server.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         let stats = SenderStats::default();
         Self {
-            client,
+            client: client.within(DELIVERY_TIMEOUT),
             held: VecDeque::new(),
             held_bytes: 0,
             stats,
@@ -86,11 +88,15 @@ impl Sender {
         }
     }
 
-    /// Goes on trying for at most this long.
+    /// Goes on trying for about this long: no attempt begins later, and none takes longer.
     pub fn drain(&mut self, at_most: Duration) {
         let deadline = Instant::now() + at_most;
+        self.client = self.client.within(at_most.max(Duration::from_millis(1)));
         while !self.held.is_empty() && Instant::now() < deadline {
-            self.deliver_due();
+            if Instant::now() >= self.next_try {
+                self.try_first();
+                continue;
+            }
             let pause = self.next_try.min(deadline).saturating_duration_since(Instant::now());
             std::thread::sleep(pause.min(Duration::from_millis(20)));
         }

@@ -53,15 +53,13 @@ impl Client {
         {
             return Err(format!("{base:?} is no base URL; expected http://HOST:PORT"));
         }
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .max_redirects(0)
-            .proxy(None)
-            .build()
-            .new_agent();
-        Ok(Self { base: base.to_owned(), token: token.map(str::to_owned), agent })
+        Ok(Self { base: base.to_owned(), token: token.map(str::to_owned), agent: agent(TIMEOUT) })
+    }
+
+    /// The same client, but no answer may take longer than this.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { agent: agent(timeout), ..self.clone() }
     }
 
     /// Where it goes.
@@ -136,6 +134,15 @@ impl Client {
             .map_err(|e| failed(&e))?;
         Ok(Answer { status, retry_after_s, body })
     }
+}
+
+fn agent(timeout: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).proxy(None);
+    config
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+        .build()
+        .new_agent()
 }
 
 /// Parameters as a query string or a form body has them.

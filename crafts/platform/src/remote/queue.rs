@@ -4,7 +4,7 @@ use super::Client;
 use crate::routes::queue::RECORDS;
 use contracts::{
     http::percent_encode,
-    limits::RECORD_BYTES_MAX,
+    limits::{BODY_BYTES_MAX, RECORD_BYTES_MAX},
     queue::{
         Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
         Records, Ticket, put_payload,
@@ -100,6 +100,7 @@ impl Log for RemoteLog {
             held: Vec::new(),
             placed: Vec::new(),
             waker: None,
+            failed: None,
         }))
     }
 
@@ -169,9 +170,25 @@ struct RemoteProducer {
     held: Vec<(Ticket, Partition, Vec<u8>)>,
     placed: Vec<Placed>,
     waker: Option<Waker>,
+    /// Once a flush has failed, nobody knows what became of it: nothing later may be acknowledged as if it were safe.
+    failed: Option<LogError>,
+}
+
+/// How many of the first records go into one request: of one partition, and below what a body may hold.
+fn run_length(held: &[(Ticket, Partition, Vec<u8>)]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, partition, payload): &&(Ticket, Partition, Vec<u8>)| {
+        bytes += 4 + payload.len();
+        *partition == held[0].1 && bytes <= BODY_BYTES_MAX
+    };
+    held.iter().take_while(fits).count().max(1)
 }
 
 impl RemoteProducer {
+    fn healthy(&self) -> Result<(), LogError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
     fn send(&mut self, run: &[(Ticket, Partition, Vec<u8>)]) -> Result<(), LogError> {
         #[derive(Deserialize)]
         struct Produced {
@@ -201,6 +218,7 @@ impl RemoteProducer {
 impl Producer for RemoteProducer {
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         let NewRecord { partition, payload } = record;
+        self.healthy()?;
         if partition.0 >= self.partitions {
             return Err(LogError::NoSuchPartition { asked: partition, partitions: self.partitions });
         }
@@ -213,9 +231,16 @@ impl Producer for RemoteProducer {
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
+        self.healthy()?;
         let held = std::mem::take(&mut self.held);
-        for run in held.chunk_by(|a, b| a.1 == b.1) {
-            self.send(run)?;
+        let mut rest = held.as_slice();
+        while !rest.is_empty() {
+            let (run, behind) = rest.split_at(run_length(rest));
+            if let Err(e) = self.send(run) {
+                self.failed = Some(e.clone());
+                return Err(e);
+            }
+            rest = behind;
         }
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -224,14 +249,14 @@ impl Producer for RemoteProducer {
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
-        Ok(self.settled)
+        self.healthy().map(|()| self.settled)
     }
 
     fn wait(&mut self, upto: Ticket, _: Duration) -> Result<Ticket, LogError> {
         if upto > self.settled {
             self.flush()?;
         }
-        Ok(self.settled)
+        self.settled()
     }
 
     fn placed(&mut self, out: &mut Vec<Placed>) {

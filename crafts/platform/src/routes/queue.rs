@@ -3,10 +3,11 @@
 use super::{Route, bad_parameter, json_body, param, required};
 use contracts::{
     http::{ApiError, Request, Response},
-    ingest::partition_of,
-    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
+    ingest::{Shutdown, partition_of},
+    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Records, TOPIC, payload_at,
+        Ack, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Records, TOPIC, Ticket,
+        payload_at,
     },
 };
 use serde::{Deserialize, de::IntoDeserializer};
@@ -21,14 +22,23 @@ pub const FETCHED: &str = "application/vnd.systems-craft.fetched";
 /// How long a produce waits for its records to be safe.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Routes of the queue service.
-pub fn routes(log: &Arc<dyn Log>) -> Vec<Route> {
+/// Routes of the queue service. While it drains, it takes no more and still gives.
+pub fn routes(log: &Arc<dyn Log>, draining: Shutdown) -> Vec<Route> {
     let with = |handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>| {
         let log = log.clone();
         move |request: &Request<'_>, _: &super::Params<'_>| handle(&*log, request)
     };
     vec![
-        Route::new("queue", "POST", "/produce", with(produce)),
+        Route::new("queue", "POST", "/produce", {
+            let log = log.clone();
+            move |request, _| {
+                if draining.is_set() {
+                    let message = "this queue is stopping and takes no more records";
+                    return Err(ApiError::new(503, "draining", message).retry_after(1));
+                }
+                produce(&*log, request)
+            }
+        }),
         Route::new("queue", "GET", "/consume", with(consume)),
         Route::new("queue", "GET", "/topics", with(topics)),
         Route::new("queue", "POST", "/subscribe", with(subscribe)),
@@ -52,24 +62,35 @@ fn produce(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
         Some(RECORDS) => split(request.body)?,
         _ => vec![request.body],
     };
-    let mut producer = log.producer(ack).map_err(|e| refusal(&e))?;
-    let mut last = None;
-    for payload in payloads {
-        last = Some(producer.submit(NewRecord { partition, payload }).map_err(|e| refusal(&e))?);
+    // All or none: what can be known before is checked before.
+    if let Some(bytes) = payloads.iter().map(|p| p.len()).find(|bytes| *bytes > RECORD_BYTES_MAX) {
+        return Err(refusal(&LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX }));
     }
-    producer.flush().map_err(|e| refusal(&e))?;
-    if let Some(last) = last {
-        let settled = producer.wait(last, SETTLE_TIMEOUT).map_err(|e| refusal(&e))?;
-        if settled < last {
-            let message = "the records were taken, but are not safe yet; what became of them is not known";
-            return Err(ApiError::new(503, "not_settled", message).retry_after(1));
-        }
+    let mut producer = log.producer(ack).map_err(|e| refusal(&e))?;
+    let mut last = Ticket(0);
+    for payload in payloads {
+        last = match producer.submit(NewRecord { partition, payload }) {
+            Ok(ticket) => ticket,
+            Err(e) if last == Ticket(0) => return Err(refusal(&e)),
+            Err(e) => return Err(not_settled(&e.to_string())),
+        };
+    }
+    match producer.flush().and_then(|()| producer.wait(last, SETTLE_TIMEOUT)) {
+        Ok(settled) if settled >= last => {}
+        Ok(_) => return Err(not_settled("it took too long")),
+        Err(e) => return Err(not_settled(&e.to_string())),
     }
     let mut placed = Vec::new();
     producer.placed(&mut placed);
     let records: Vec<_> =
         placed.iter().map(|p| json!({"partition": p.partition, "offset": p.offset})).collect();
     Ok(Response::json(200, &json!({ "records": records })))
+}
+
+/// Some records may be in the log, and all of them may be.
+fn not_settled(why: &str) -> ApiError {
+    let message = format!("the records were handed over, but what became of them is not known: {why}");
+    ApiError::new(503, "not_settled", message).retry_after(1)
 }
 
 fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {

@@ -2,9 +2,9 @@
 
 use super::{Route, json_body, param};
 use contracts::{
-    Batch, BatchView, TimestampMs,
+    Batch, BatchError, BatchView, LabelsView, TimestampMs,
     http::{ApiError, Request, Response},
-    limits::BATCH_SAMPLES_MAX,
+    limits::{BATCH_SAMPLES_MAX, MATCHERS_MAX, QUERY_SAMPLES_MAX},
     queue::put_payload,
     storage::{Select, Storage, StorageError},
 };
@@ -48,7 +48,7 @@ fn sync(storage: &dyn Storage, _: &Request<'_>) -> Result<Response, ApiError> {
 }
 
 fn query(storage: &dyn Storage, request: &Request<'_>) -> Result<Response, ApiError> {
-    let select: Select = json_body(request)?;
+    let select = select_of(request)?;
     let (mut batch, mut bytes, mut body) = (Batch::new(), Vec::new(), Vec::new());
     let mut failure = None;
     let mut flush = |batch: &mut Batch| {
@@ -61,9 +61,12 @@ fn query(storage: &dyn Storage, request: &Request<'_>) -> Result<Response, ApiEr
         .select(&select, &mut |labels, timestamps, values| {
             let columns: Vec<_> = timestamps.iter().zip(values).collect();
             for chunk in columns.chunks(ANSWER_SAMPLES) {
-                let added = batch.series_of(labels).and_then(|series| {
-                    chunk.iter().try_for_each(|(at, value)| batch.push(series, TimestampMs(**at), **value))
-                });
+                let mut added = add(&mut batch, labels, chunk);
+                // Many long labels fill a batch before many samples do.
+                if added == Err(BatchError::Full) {
+                    flush(&mut batch);
+                    added = add(&mut batch, labels, chunk);
+                }
                 if let Err(e) = added {
                     failure = Some(e);
                     return ControlFlow::Break(());
@@ -88,8 +91,23 @@ fn query(storage: &dyn Storage, request: &Request<'_>) -> Result<Response, ApiEr
     Ok(Response::body(200, BATCHES, body))
 }
 
-fn series(storage: &dyn Storage, request: &Request<'_>) -> Result<Response, ApiError> {
+fn add(batch: &mut Batch, labels: LabelsView<'_>, points: &[(&i64, &f64)]) -> Result<(), BatchError> {
+    let series = batch.series_of(labels)?;
+    points.iter().try_for_each(|(at, value)| batch.push(series, TimestampMs(**at), **value))
+}
+
+/// A selection within the bounds, whatever the client asked for.
+fn select_of(request: &Request<'_>) -> Result<Select, ApiError> {
     let select: Select = json_body(request)?;
+    if select.matchers.len() > MATCHERS_MAX {
+        let message = format!("{} matchers, the most is {MATCHERS_MAX}", select.matchers.len());
+        return Err(ApiError::new(400, "bad_matcher", message));
+    }
+    Ok(Select { samples_max: select.samples_max.min(QUERY_SAMPLES_MAX), ..select })
+}
+
+fn series(storage: &dyn Storage, request: &Request<'_>) -> Result<Response, ApiError> {
+    let select = select_of(request)?;
     let series = storage.series(&select).map_err(|e| refusal(&e))?;
     Ok(Response::json(200, &json!({ "series": series })))
 }
