@@ -80,13 +80,12 @@ fails_as_it_should() {
     ! check "$1" && grep -q '^test result: FAILED\. 0 passed; [1-9]' "$log"
 }
 
-# The lints look at what a solution can touch.
 judge() {
     if ! check "$1" || ! grep -q '^test result: ok\. [1-9]' "$log"; then
         echo "the check does not pass with the solution"
     elif ! cargo fmt -p phase0 --check >"$log" 2>&1; then
         echo "cargo fmt would change the solution"
-    elif ! cargo clippy --quiet -p phase0 --lib --bins --examples --test exercises -- -D warnings >"$log" 2>&1; then
+    elif ! cargo clippy --quiet -p phase0 --all-targets -- -D warnings >"$log" 2>&1; then
         echo "clippy complains about the solution"
     elif ! cargo test --quiet -p phase0 >"$log" 2>&1; then
         echo "the solution breaks other tests"

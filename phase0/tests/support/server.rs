@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     evaluate_every_s: u32,
     flags: Vec<String>,
     stored: String,
+    shared: Option<PathBuf>,
     disk_full: bool,
     traced: bool,
 }
@@ -34,7 +35,7 @@ impl Setup {
     /// An empty file, and no alerts.
     pub(crate) fn new() -> Self {
         let (flags, stored) = (Vec::new(), String::new());
-        Self { evaluate_every_s: NEVER_S, flags, stored, disk_full: false, traced: false }
+        Self { evaluate_every_s: NEVER_S, flags, stored, shared: None, disk_full: false, traced: false }
     }
 
     /// Evaluates alerts every second.
@@ -50,6 +51,11 @@ impl Setup {
     /// Lines that an earlier run left in the file.
     pub(crate) fn stored(self, lines: &str) -> Self {
         Self { stored: lines.to_owned(), ..self }
+    }
+
+    /// On the file of another one, as it is.
+    pub(crate) fn on_file_of(self, other: &Server) -> Self {
+        Self { shared: Some(other.file.clone()), ..self }
     }
 
     /// No file may grow: every write fails, so what is in the queue stays there.
@@ -98,8 +104,9 @@ impl Setup {
         let dir = tempfile::tempdir().expect("a directory for temporary files");
         // The real path, since strace knows files by theirs.
         let home = dir.path().canonicalize().expect("the directory was just made");
-        let (file, trace) = (home.join("samples.jsonl"), self.traced.then(|| home.join("trace.txt")));
-        std::fs::write(&file, &self.stored).expect("the directory is ours");
+        let (own, trace) = (home.join("samples.jsonl"), self.traced.then(|| home.join("trace.txt")));
+        std::fs::write(&own, &self.stored).expect("the directory is ours");
+        let file = self.shared.clone().unwrap_or(own);
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
         let port = listener.local_addr().expect("it is bound").port();
         drop(listener);
