@@ -692,7 +692,12 @@ fn exercise_09_nothing_young_is_lost_while_old_lines_leave() {
     let sent = "three seconds of young samples with old ones among them, to phase0 … --keep 600";
     let holds = |name: &str| server.file_lines().iter().filter(|line| line.contains(name)).count();
     let cleared = wait_for(|| (holds("\"old\"") == 0).then_some(()));
-    ensure(cleared.is_some(), sent, "the old lines leave the file", format!("{} are there", holds("\"old\"")));
+    ensure(
+        cleared.is_some(),
+        sent,
+        "the old lines leave the file",
+        format!("{} are there", holds("\"old\"")),
+    );
     let lines = holds("\"young\"");
     ensure(lines == young, sent, format!("{young} young lines: each once"), format!("{lines}"));
 }
