@@ -45,7 +45,7 @@ copy_tree() {
     cd "$root"
     git ls-files -z --cached |
         while IFS= read -r -d '' file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done |
-        tar --null -T - -cf - | tar -xf - -C "$tree"
+        tar --null -T - -cf - | tar -xmf - -C "$tree" # -m: newer than anything that was built before
 }
 
 wanted() {
