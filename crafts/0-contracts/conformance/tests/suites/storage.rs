@@ -34,9 +34,8 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::MiscountsStats, "what was written and synced"),
     (Fault::ForgetsTheLastBatch, "samples of many batches"),
     (Fault::UnsortedNames, "series, label names and label values"),
-    // Found by chance alone, too.
+    // Chance alone finds it too, whatever the seed: thousands of rows fall on as many times, so hundreds are written twice.
     (Fault::FirstWriteWins, "random writes and selections"),
-    (Fault::RegexAnywhere, "random writes and selections"),
 ];
 
 #[test]
