@@ -151,6 +151,20 @@ impl Batch {
         Ok(())
     }
 
+    /// Where the batch ends now: what comes after it can be taken back with [`Batch::rollback`].
+    pub fn mark(&self) -> BatchMark {
+        BatchMark { table: self.table.len(), series: self.ends.len(), samples: self.values.len() }
+    }
+
+    /// Forgets everything that was added since `mark`, as if a request had never come.
+    pub fn rollback(&mut self, mark: BatchMark) {
+        self.table.truncate(mark.table);
+        self.ends.truncate(mark.series);
+        self.series.truncate(mark.samples);
+        self.timestamps.truncate(mark.samples);
+        self.values.truncate(mark.samples);
+    }
+
     /// Appends the binary form to `out`. Allocates only if `out` lacks the capacity.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let head = out.len();
@@ -219,6 +233,14 @@ impl Batch {
             }
         }
     }
+}
+
+/// A place in a batch that grows. Worth nothing once the batch was cleared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchMark {
+    table: usize,
+    series: usize,
+    samples: usize,
 }
 
 /// A batch in its binary form, borrowed and checked: every accessor below is infallible.
@@ -492,6 +514,23 @@ mod tests {
                 assert!(view.samples().all(|s| (s.series.0 as usize) < view.series_len()));
             }
         }
+    }
+
+    #[test]
+    fn what_is_rolled_back_never_was() {
+        let mut batch = Batch::new();
+        let a = batch.series([("__name__", "a")]).unwrap();
+        batch.push(a, TimestampMs(1), 1.0).unwrap();
+        let before = batch.encode();
+        let mark = batch.mark();
+        let again = batch.series([("__name__", "a")]).unwrap();
+        batch.push(again, TimestampMs(2), 2.0).unwrap();
+        let b = batch.series([("__name__", "b")]).unwrap();
+        batch.push(b, TimestampMs(3), 3.0).unwrap();
+        batch.rollback(mark);
+        assert_eq!(batch.encode(), before);
+        let c = batch.series([("__name__", "c")]).unwrap();
+        assert_eq!(c, SeriesRef(1), "the row is free again");
     }
 
     proptest! {

@@ -54,8 +54,22 @@ pub struct IngestConfig {
     pub body_bytes_max: usize,
     /// A request must have arrived whole after this.
     pub request_timeout: Duration,
-    /// A connection may be silent before its first byte for this long.
+    /// A connection may be silent before its first byte for this long, where it keeps others from being served.
     pub idle_timeout: Duration,
+    /// A connection may be silent between requests for this long, where it costs nobody else anything.
+    pub keep_alive_timeout: Duration,
+    /// How long a finished request may wait for its batch to be safe. After that: 503 `not_settled`.
+    pub settle_timeout: Duration,
+    /// Open connections at most. Beyond: 503 `too_many_connections`.
+    pub connections_max: usize,
+    /// Bytes of half-read requests and unsent answers, all connections together. Beyond: 503 `overloaded`.
+    pub buffered_bytes_max: usize,
+    /// Requests that one client may send in any second. Beyond: 429 `rate_limited`.
+    pub client_requests_max_per_s: u32,
+    /// Threads that take requests, where their number is fixed; 0 is one for each core.
+    pub threads: usize,
+    /// Batches that wait for the log at most, for each thread. Beyond: 503 `queue_full`.
+    pub waiting_batches_max: usize,
 }
 
 impl Default for IngestConfig {
@@ -65,6 +79,13 @@ impl Default for IngestConfig {
             body_bytes_max: BODY_BYTES_MAX,
             request_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(1),
+            keep_alive_timeout: Duration::from_secs(60),
+            settle_timeout: Duration::from_secs(5),
+            connections_max: 16_384,
+            buffered_bytes_max: 256 << 20,
+            client_requests_max_per_s: 1_000_000,
+            threads: 0,
+            waiting_batches_max: 1024,
         }
     }
 }

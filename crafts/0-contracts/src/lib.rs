@@ -27,7 +27,7 @@ pub mod query;
 pub mod queue;
 pub mod storage;
 
-pub use batch::{Batch, BatchError, BatchView, Sample, SeriesRef};
+pub use batch::{Batch, BatchError, BatchMark, BatchView, Sample, SeriesRef};
 pub use labels::{LabelError, Labels, LabelsView};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use selector::{SelectorError, parse_selector};

@@ -1,0 +1,326 @@
+//! The glue: routes of ingestion, parse × limit × handoff, seen by an engine as one [`App`].
+//!
+//! A request is counted against its client, read, and submitted; its answer waits for its ticket. Everything that is not
+//! ingestion goes to [`Site::rest`], which makes every composition the HTTP engine of the other services too.
+
+use crate::{
+    frame::Frame,
+    slots::{Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Sink, Submit, Worker},
+    wire::{Format, Taken, influx, prometheus, remote_write},
+};
+use contracts::{
+    BatchError, TimestampMs,
+    http::{ApiError, Request},
+    ingest::{Ingest, IngestConfig, Site},
+    limits::CLIENT_ID_BYTES_MAX,
+    queue::{Log, LogError, Ticket},
+};
+use std::{
+    io,
+    marker::PhantomData,
+    net::IpAddr,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Names the client, for its share and for its partition; without it the client is its address.
+pub const CLIENT_HEADER: &str = "x-client-id";
+
+/// A server whose slots are filled by types.
+pub struct Server<E, P, L, H> {
+    config: IngestConfig,
+    log: Option<Arc<dyn Log>>,
+    slots: PhantomData<fn() -> (E, P, L, H)>,
+}
+
+impl<E, P, L, H> Server<E, P, L, H> {
+    /// A server that appends to `log`; without one it is only an HTTP engine.
+    pub fn new(config: IngestConfig, log: Option<Arc<dyn Log>>) -> Self {
+        Self { config, log, slots: PhantomData }
+    }
+}
+
+impl<E: Engine, P: Parse, L: Limit, H: Handoff> Ingest for Server<E, P, L, H> {
+    fn serve(&self, site: &Site<'_>) -> io::Result<()> {
+        let handoff = self.log.clone().map(|log| H::open(&self.config, log)).transpose();
+        let handoff = handoff.map_err(io::Error::other)?;
+        let limit = L::new(self.config.client_requests_max_per_s);
+        let service =
+            Service { site, limit: &limit, handoff: handoff.as_ref(), parse: PhantomData::<fn() -> P> };
+        let served = E::serve(&self.config, site, &service);
+        let closed = handoff.map_or(Ok(()), |handoff| handoff.close().map_err(io::Error::other));
+        served.and(closed)
+    }
+}
+
+struct Service<'s, P, L, H> {
+    site: &'s Site<'s>,
+    limit: &'s L,
+    handoff: Option<&'s H>,
+    parse: PhantomData<fn() -> P>,
+}
+
+impl<'s, P: Parse, L: Limit, H: Handoff> App for Service<'s, P, L, H> {
+    type Worker = ServiceWorker<'s, P, L, H::Submit>;
+
+    fn worker(&self) -> Result<Self::Worker, LogError> {
+        let submit = self.handoff.map(H::submitter).transpose()?;
+        Ok(ServiceWorker {
+            site: self.site,
+            limit: self.limit,
+            intake: submit.map(|submit| Intake { submit, json: P::default(), formats: Formats::default() }),
+        })
+    }
+}
+
+/// One thread's service.
+struct ServiceWorker<'s, P, L, S> {
+    site: &'s Site<'s>,
+    limit: &'s L,
+    /// What takes samples, where there is a log.
+    intake: Option<Intake<P, S>>,
+}
+
+struct Intake<P, S> {
+    submit: S,
+    json: P,
+    formats: Formats,
+}
+
+#[derive(Default)]
+struct Formats {
+    influx: influx::LineProtocol,
+    prometheus: prometheus::Exposition,
+    remote_write: remote_write::RemoteWrite,
+}
+
+impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
+    fn call(&mut self, request: &Request<'_>) -> Reply {
+        let begun = Instant::now();
+        let reply = match self.site.middleware.before(request) {
+            Ok(()) => self.answer(request),
+            Err(refusal) => Reply::now(refusal),
+        };
+        self.site.middleware.after(Some(request), reply.status(), begun.elapsed());
+        reply
+    }
+
+    fn refused(&mut self, status: u16, took: Duration) {
+        self.site.middleware.after(None, status, took);
+    }
+
+    fn flush(&mut self) {
+        if let Some(intake) = &mut self.intake {
+            intake.submit.flush();
+        }
+    }
+
+    fn settled(&mut self) -> Result<Ticket, Lost> {
+        self.intake.as_mut().map_or(Ok(Ticket(0)), |intake| intake.submit.settled())
+    }
+
+    fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost> {
+        self.intake.as_mut().map_or(Ok(Ticket(0)), |intake| intake.submit.wait(upto, at_most))
+    }
+
+    fn set_waker(&mut self, waker: Waker) {
+        if let Some(intake) = &mut self.intake {
+            intake.submit.set_waker(waker);
+        }
+    }
+}
+
+impl<P: Parse, L: Limit, S: Submit> ServiceWorker<'_, P, L, S> {
+    fn answer(&mut self, request: &Request<'_>) -> Reply {
+        let Some(intake) = &mut self.intake else { return Reply::now(self.site.rest.handle(request)) };
+        let Some(route) = Route::of(request) else { return Reply::now(self.site.rest.handle(request)) };
+        let arrived = now();
+        let taken = admit(self.limit, request, arrived)
+            .and_then(|client| intake.take(route, request, client, arrived));
+        taken.unwrap_or_else(Reply::now)
+    }
+}
+
+/// The ways in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Json,
+    Influx,
+    Prometheus,
+    RemoteWrite,
+}
+
+impl Route {
+    fn of(request: &Request<'_>) -> Option<Self> {
+        if request.method != "POST" {
+            return None;
+        }
+        match request.path {
+            "/metrics" => Some(Self::Json),
+            "/write" | "/api/v2/write" => Some(Self::Influx),
+            "/api/v1/import/prometheus" => Some(Self::Prometheus),
+            "/api/v1/write" => Some(Self::RemoteWrite),
+            _ => None,
+        }
+    }
+}
+
+/// Counts the request against its client, which it returns.
+fn admit<'r>(limit: &impl Limit, request: &Request<'r>, arrived: TimestampMs) -> Result<&'r str, ApiError> {
+    let named = request.header(CLIENT_HEADER).unwrap_or_default();
+    if named.len() > CLIENT_ID_BYTES_MAX {
+        let message = format!("{CLIENT_HEADER} has {} bytes; the most is {CLIENT_ID_BYTES_MAX}", named.len());
+        return Err(ApiError::new(400, "bad_client_id", message));
+    }
+    let mut address = [0; 16];
+    let key = if named.is_empty() { address_key(request, &mut address) } else { named.as_bytes() };
+    match limit.admit(key, arrived) {
+        Ok(()) => Ok(named),
+        Err(seconds) => {
+            let message = "this client sends more requests than its share; see Retry-After";
+            Err(ApiError::new(429, "rate_limited", message).retry_after(seconds))
+        }
+    }
+}
+
+/// The client's address, which is whom a client without a name is counted as.
+fn address_key<'k>(request: &Request<'_>, key: &'k mut [u8; 16]) -> &'k [u8] {
+    match request.peer.map(|peer| peer.ip()) {
+        None => &[],
+        Some(IpAddr::V4(v4)) => {
+            key[..4].copy_from_slice(&v4.octets());
+            &key[..4]
+        }
+        Some(IpAddr::V6(v6)) => {
+            *key = v6.octets();
+            // A household has 2^64 addresses of its own.
+            &key[..8]
+        }
+    }
+}
+
+impl<P: Parse, S: Submit> Intake<P, S> {
+    /// Takes the samples of a request.
+    fn take(
+        &mut self,
+        route: Route,
+        request: &Request<'_>,
+        client: &str,
+        arrived: TimestampMs,
+    ) -> Result<Reply, ApiError> {
+        check_content_type(route, request)?;
+        let frame = self.submit.frame();
+        frame.begin();
+        let parsed = match route {
+            Route::Json => {
+                self.json.parse(request.body, arrived, &mut Named { frame, client }).map(Parsed::All)
+            }
+            _ => self.formats.parse(route, request, arrived, &mut Named { frame, client }).map(Parsed::Lines),
+        };
+        let parsed = parsed.inspect_err(|_| self.submit.frame().rollback())?;
+        let submitted = self.submit.submit();
+        let ticket = submitted.inspect_err(|_| self.submit.frame().rollback()).map_err(|e| refusal(&e))?;
+        let answer = match parsed {
+            Parsed::All(count) => Answer::Accepted(count),
+            Parsed::Lines(taken) if taken.refused == 0 => Answer::NoContent,
+            Parsed::Lines(taken) => Answer::Other(partial_write(&taken).into()),
+        };
+        Ok(Reply { answer, ticket })
+    }
+}
+
+enum Parsed {
+    All(usize),
+    Lines(Taken),
+}
+
+/// curl's default type is let through: whoever tries this out by hand should not have to know about types.
+fn check_content_type(route: Route, request: &Request<'_>) -> Result<(), ApiError> {
+    const CURL: &str = "application/x-www-form-urlencoded";
+    let (takes, advice): (&[&str], _) = match route {
+        Route::Json => (&["application/json", "text/json", "text/plain", CURL], "send application/json"),
+        Route::RemoteWrite => (&["application/x-protobuf"], "send application/x-protobuf, remote write 1.0"),
+        // Their clients send anything at all.
+        Route::Influx | Route::Prometheus => return Ok(()),
+    };
+    let Some(value) = request.header("content-type") else { return Ok(()) };
+    if takes.iter().any(|essence| essence_of(value).eq_ignore_ascii_case(essence)) {
+        return Ok(());
+    }
+    Err(ApiError::new(415, "bad_content_type", advice))
+}
+
+fn essence_of(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Gives every sample that names no client that of its request.
+struct Named<'f> {
+    frame: &'f mut Frame,
+    client: &'f str,
+}
+
+impl Sink for Named<'_> {
+    fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
+        let client = if sample.client.is_empty() { self.client } else { sample.client };
+        self.frame.push(&Incoming { client, ..*sample })
+    }
+}
+
+impl Formats {
+    fn parse(
+        &mut self,
+        route: Route,
+        request: &Request<'_>,
+        arrived: TimestampMs,
+        sink: &mut Named<'_>,
+    ) -> Result<Taken, ApiError> {
+        match route {
+            Route::Influx => {
+                self.influx.set_precision(request.param("precision").as_deref())?;
+                self.influx.parse(request.body, arrived, sink)
+            }
+            Route::Prometheus => {
+                let content_type = request.header("content-type").unwrap_or_default();
+                let open = essence_of(content_type).eq_ignore_ascii_case("application/openmetrics-text");
+                self.prometheus.set_open_metrics(open);
+                self.prometheus.parse(request.body, arrived, sink)
+            }
+            Route::RemoteWrite | Route::Json => self.remote_write.parse(request.body, arrived, sink),
+        }
+    }
+}
+
+/// The good lines were taken, and the bad ones named.
+fn partial_write(taken: &Taken) -> ApiError {
+    let named: Vec<String> = taken.named.iter().map(|r| format!("line {}: {}", r.line, r.message)).collect();
+    let more = taken.refused - named.len();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let message = format!(
+        "partial write: {} samples taken, {} lines dropped: {}{more}",
+        taken.samples,
+        taken.refused,
+        named.join("; ")
+    );
+    let at = taken.named.first().map_or(0, |r| r.at);
+    ApiError::bad_input("partial_write", at, message)
+}
+
+fn refusal(error: &LogError) -> ApiError {
+    match error {
+        LogError::Full => ApiError::of(503, "queue_full", error).retry_after(1),
+        LogError::RecordTooLarge { .. } => ApiError::of(413, "record_too_large", error),
+        // No time will mend these.
+        LogError::AckTooStrong { .. } | LogError::NoSuchPartition { .. } => {
+            ApiError::of(500, "misconfigured", error)
+        }
+        _ => ApiError::of(503, "queue_unavailable", error).retry_after(1),
+    }
+}
+
+/// Milliseconds since 1970. A clock before that is broken, and gives samples of 1970.
+fn now() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

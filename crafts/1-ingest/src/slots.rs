@@ -1,0 +1,214 @@
+//! The four slots of ingestion, and what passes between them.
+//!
+//! ```text
+//!             ┌────────┐ Request ┌───────────┐ body ┌───────┐ samples ┌───────┐ submit ┌─────────┐
+//! sockets ───▶│ Engine │────────▶│  Worker   │─────▶│ Parse │────────▶│ Frame │───────▶│ Handoff │───▶ Log
+//!             │        │◀────────│ + Limit   │      └───────┘         └───────┘        │         │
+//!             └────────┘  Reply  └───────────┘◀────────── Ticket, settled ─────────────└─────────┘
+//! ```
+//!
+//! Each slot is one trait here and one file beside this one. The traits know nothing of what fills them: a file can be
+//! replaced by another way to do the same, and nothing else changes.
+//!
+//! A 202 must wait until its batch is safe, and nobody should have to stand still for it. So handing over gives a
+//! [`Ticket`], and a reply is held until its ticket has settled: one thread can so have thousands of replies wait for
+//! one fsync, without async code. The idea is group commit's, turned towards the client.
+
+use crate::frame::Frame;
+use contracts::{
+    BatchError, TimestampMs,
+    http::{ApiError, Request, Response},
+    ingest::{IngestConfig, Site},
+    queue::{Log, LogError, Ticket},
+};
+use std::{io, sync::Arc, task::Waker, time::Duration};
+
+/// Slot 1: connections → requests.
+pub trait Engine: 'static {
+    /// Serves until the shutdown is set; then finishes what was begun, drops every worker, and returns.
+    ///
+    /// # Errors
+    /// When the listener fails, or no thread or poll can be had.
+    fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()>;
+}
+
+/// What an engine asks for requests' answers; shared by all its threads.
+pub trait App: Sync {
+    /// One thread's part.
+    type Worker: Worker;
+
+    /// A worker for a thread.
+    ///
+    /// # Errors
+    /// When the log gives no producer.
+    fn worker(&self) -> Result<Self::Worker, LogError>;
+}
+
+/// One thread's way to answers.
+pub trait Worker: Send {
+    /// Answers one request. The reply may be sent once its ticket has settled.
+    fn call(&mut self, request: &Request<'_>) -> Reply;
+
+    /// Counts a request that was refused before it was one: no HTTP, too large, too slow.
+    fn refused(&mut self, status: u16, took: Duration);
+
+    /// Publishes everything that was submitted. An engine calls it once for all requests that came together.
+    fn flush(&mut self);
+
+    /// The highest ticket whose replies may be sent.
+    ///
+    /// # Errors
+    /// [`Lost`]: nothing that still waits may be acknowledged.
+    fn settled(&mut self) -> Result<Ticket, Lost>;
+
+    /// The same for engines that can block: waits until `upto` has settled, but not longer than told.
+    ///
+    /// # Errors
+    /// [`Lost`], as above.
+    fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost>;
+
+    /// The same for engines that cannot: woken whenever [`Worker::settled`] may have moved.
+    fn set_waker(&mut self, waker: Waker);
+}
+
+/// An answer, and when it may be given.
+#[derive(Debug)]
+pub struct Reply {
+    /// What to say.
+    pub answer: Answer,
+    /// What must have settled before. `Ticket(0)` always has.
+    pub ticket: Ticket,
+}
+
+/// What to say. The answers that are given a hundred thousand times a second need no [`Response`].
+#[derive(Debug)]
+pub enum Answer {
+    /// 202 with `{"accepted":N}`.
+    Accepted(usize),
+    /// 204.
+    NoContent,
+    /// Anything else.
+    Other(Response),
+}
+
+impl Reply {
+    /// An answer that waits for nothing.
+    pub fn now(response: impl Into<Response>) -> Self {
+        Self { answer: Answer::Other(response.into()), ticket: Ticket(0) }
+    }
+
+    /// Its status code.
+    pub fn status(&self) -> u16 {
+        match &self.answer {
+            Answer::Accepted(_) => 202,
+            Answer::NoContent => 204,
+            Answer::Other(response) => response.status,
+        }
+    }
+}
+
+/// The log failed after it had taken batches: what became of them is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the samples were handed over, but what became of them is not known: {0}")]
+pub struct Lost(pub Arc<str>);
+
+/// Slot 2: the text of a request → samples.
+pub trait Parse: Default + Send + 'static {
+    /// Reads one metric, an array of them or `{"metrics":[…]}`; returns how many there were.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and its byte. What `sink` was given before is to be forgotten then.
+    fn parse(&mut self, body: &[u8], arrived: TimestampMs, sink: &mut impl Sink) -> Result<usize, ApiError>;
+}
+
+/// Takes samples, one by one.
+pub trait Sink {
+    /// Takes a copy of one.
+    ///
+    /// # Errors
+    /// A name, a label or a time that the contract forbids; no room.
+    fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError>;
+}
+
+/// A sample as it came, borrowed from the text of its request. Nothing of it has been checked but that it is UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Incoming<'a> {
+    /// Chooses the partition. Empty if nobody said.
+    pub client: &'a str,
+    /// Metric name.
+    pub name: &'a str,
+    /// All other labels, in any order. An empty value is no label.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// When.
+    pub timestamp: TimestampMs,
+    /// Any `f64`, bits and all.
+    pub value: f64,
+}
+
+/// Slot 3: who may send how much.
+pub trait Limit: Send + Sync + 'static {
+    /// So many requests of one client in any second.
+    fn new(requests_max_per_s: u32) -> Self;
+
+    /// Counts a request of this client, or refuses it.
+    ///
+    /// # Errors
+    /// After how many seconds to try again.
+    fn admit(&self, client: &[u8], now: TimestampMs) -> Result<(), u32>;
+}
+
+/// Slot 4: a request's samples → the log.
+pub trait Handoff: Sized + Send + Sync + 'static {
+    /// One thread's part.
+    type Submit: Submit;
+
+    /// Whatever it needs between the requests and the log, a thread perhaps.
+    ///
+    /// # Errors
+    /// When the log gives no producer at `config.ack`, or no thread can be had.
+    fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError>;
+
+    /// A part for a thread.
+    ///
+    /// # Errors
+    /// When the log gives no producer.
+    fn submitter(&self) -> Result<Self::Submit, LogError>;
+
+    /// Hands over what is left, and returns when the log has it. Every submitter has been dropped by then.
+    ///
+    /// # Errors
+    /// When the log does not take it.
+    fn close(self) -> Result<(), LogError>;
+}
+
+/// One thread's way into the log.
+///
+/// A request is `frame().begin()`, pushes into the frame, and then either `submit()` or `frame().rollback()`.
+pub trait Submit: Send {
+    /// Where the samples of the current request go.
+    fn frame(&mut self) -> &mut Frame;
+
+    /// Takes what was pushed since [`Frame::begin`], all of it or nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Full`] is the back-pressure; other errors of the log. Nothing was taken then.
+    fn submit(&mut self) -> Result<Ticket, LogError>;
+
+    /// Publishes what was submitted since the last flush.
+    fn flush(&mut self);
+
+    /// See [`Worker::settled`].
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn settled(&mut self) -> Result<Ticket, Lost>;
+
+    /// See [`Worker::wait`].
+    ///
+    /// # Errors
+    /// [`Lost`].
+    fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost>;
+
+    /// See [`Worker::set_waker`].
+    fn set_waker(&mut self, waker: Waker);
+}

@@ -1,0 +1,1 @@
+//! Craft 2: the log between ingest and storage.
