@@ -2,7 +2,7 @@
 //!
 //! Read [`slots`] first: it draws how a request travels through the four slots, each of which is one file here. Then the
 //! files in the order of the data's way: [`engine`] and [`http`], [`service`], [`limit`], [`parse`] and [`wire`],
-//! [`frame`], [`handoff`]; [`composition`] names what fills the slots.
+//! [`number`], [`frame`], [`handoff`]; [`composition`] names what fills the slots.
 //!
 //! Invariants: what is answered with 202 or 204 has settled at the configured acknowledgement; a request that is refused
 //! has left nothing behind; no buffer grows without a named bound; nothing here knows which log stands behind it.
@@ -22,6 +22,8 @@ pub mod limit;
 pub mod parse;
 
 pub mod wire;
+
+pub mod number;
 
 pub mod frame;
 

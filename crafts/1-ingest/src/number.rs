@@ -1,0 +1,295 @@
+//! Decimal numbers: text → `f64`, correctly rounded. All text formats share it; each decides which shapes it takes.
+//!
+//! Nearly every number that a monitoring agent sends is short: up to 19 digits fit a `u64`, and if they are below 2^53
+//! and the power of ten is small, one multiplication or division of two exact floats gives the correctly rounded
+//! result (W. D. Clinger, "How to read floating point numbers accurately", 1990). Everything else goes to the
+//! standard library, which is exact too and slower.
+//!
+//! It does no trimming, knows no `NaN` or `Inf`, and allocates nothing.
+
+/// A decimal that was scanned, and not rounded yet. What stands behind it is its caller's to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal<'a> {
+    /// Sign, digits, point and exponent as they stand.
+    pub text: &'a [u8],
+    /// Whether it begins with `-`.
+    pub negative: bool,
+    /// Digits before the point; may be 0 if some stand behind it.
+    pub integer_digits: usize,
+    /// Digits behind the point, if there is a point; may be 0 if some stand before it.
+    pub fraction_digits: Option<usize>,
+    /// Whether there is an exponent.
+    pub has_exponent: bool,
+    /// All digits as one integer, modulo 2^64.
+    mantissa: u64,
+    /// The power of ten that `mantissa` is to be multiplied with.
+    exponent: i64,
+}
+
+impl<'a> Decimal<'a> {
+    /// Scans the longest `[+-]? (d+ [. d*] | . d+) ([eE] [+-]? d+)?` that `bytes` begin with.
+    #[inline]
+    pub fn scan(bytes: &'a [u8]) -> Option<Self> {
+        let sign = bytes.first().copied();
+        let negative = sign == Some(b'-');
+        let integer_at = usize::from(negative || sign == Some(b'+'));
+        let (mut mantissa, mut end) = scan_digits(bytes, integer_at, 0);
+        let integer_digits = end - integer_at;
+        let mut fraction_digits = None;
+        if bytes.get(end) == Some(&b'.') {
+            let fraction_at = end + 1;
+            (mantissa, end) = scan_digits(bytes, fraction_at, mantissa);
+            fraction_digits = Some(end - fraction_at);
+        }
+        let digits_behind = fraction_digits.unwrap_or(0);
+        if integer_digits + digits_behind == 0 {
+            return None;
+        }
+        let mut exponent = -i64::try_from(digits_behind).ok()?;
+        let written = scan_exponent(bytes, end);
+        if let Some((power, behind)) = written {
+            exponent = exponent.saturating_add(power);
+            end = behind;
+        }
+        let has_exponent = written.is_some();
+        let text = &bytes[..end];
+        Some(Self { text, negative, integer_digits, fraction_digits, has_exponent, mantissa, exponent })
+    }
+
+    /// Whether it has neither point nor exponent.
+    pub fn is_integer(&self) -> bool {
+        self.fraction_digits.is_none() && !self.has_exponent
+    }
+
+    /// The nearest `f64`, ties to even. Infinite if it is beyond the largest.
+    #[inline]
+    pub fn to_f64(&self) -> f64 {
+        self.exact_f64().unwrap_or_else(|| self.rounded_f64())
+    }
+
+    /// The integer, if it is one and fits.
+    #[inline]
+    pub fn to_u64(&self) -> Option<u64> {
+        if !self.is_integer() || self.negative {
+            return None;
+        }
+        if self.fits_u64() { Some(self.mantissa) } else { parsed(self.text) }
+    }
+
+    /// The integer, if it is one and fits.
+    #[inline]
+    pub fn to_i64(&self) -> Option<i64> {
+        if !self.is_integer() {
+            return None;
+        }
+        match i64::try_from(self.mantissa) {
+            Ok(n) if self.fits_u64() => Some(if self.negative { -n } else { n }),
+            _ => parsed(self.text),
+        }
+    }
+
+    /// Whether no digit was lost: 10^19 - 1 is below 2^64.
+    fn fits_u64(&self) -> bool {
+        self.integer_digits + self.fraction_digits.unwrap_or(0) <= 19
+    }
+
+    /// Both operands are exact, so that one operation rounds once.
+    #[inline]
+    fn exact_f64(&self) -> Option<f64> {
+        if self.mantissa > MANTISSA_MAX || !self.fits_u64() {
+            return None;
+        }
+        let power = *POWERS_OF_TEN.get(usize::try_from(self.exponent.unsigned_abs()).ok()?)?;
+        // Exact: the mantissa is at most 2^53.
+        let digits = self.mantissa as f64;
+        let value = if self.exponent < 0 { digits / power } else { digits * power };
+        Some(if self.negative { -value } else { value })
+    }
+
+    #[cold]
+    fn rounded_f64(&self) -> f64 {
+        // What `scan` took is a subset of what the standard library takes.
+        parsed(self.text).unwrap_or(f64::NAN)
+    }
+}
+
+/// Integers up to here are exact as `f64`.
+const MANTISSA_MAX: u64 = 1 << 53;
+
+/// The powers of ten that are exact as `f64`: 5^22 is below 2^53.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// Goes over digits from `at` on, and appends them to `number`, modulo 2^64. Returns where they end.
+#[inline]
+fn scan_digits(bytes: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    while let Some(eight) = bytes.get(at..at + 8).and_then(eight_digits) {
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight);
+        at += 8;
+    }
+    while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (number, at)
+}
+
+/// The power behind `e`, and where it ends. Powers beyond 9,999 are all the same: zero or infinity.
+#[inline]
+fn scan_exponent(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
+    if !matches!(bytes.get(at), Some(b'e' | b'E')) {
+        return None;
+    }
+    let negative = bytes.get(at + 1) == Some(&b'-');
+    let digits_at = at + 1 + usize::from(negative || bytes.get(at + 1) == Some(&b'+'));
+    let digits = bytes.get(digits_at..)?.iter().take_while(|b| b.is_ascii_digit());
+    let (power, count) = digits.fold((0, 0), |(power, count), b| {
+        let power: i64 = power * 10 + i64::from(b - b'0');
+        (power.min(9_999), count + 1)
+    });
+    (count > 0).then(|| (if negative { -power } else { power }, digits_at + count))
+}
+
+/// Eight digits at once: pairs, then fours, then all, each by one multiplication in a register of 64 bits (SWAR).
+#[inline]
+fn eight_digits(bytes: &[u8]) -> Option<u64> {
+    let word = u64::from_le_bytes(bytes.try_into().ok()?);
+    // A digit is 0x30 to 0x39: its high half is 3, and stays 3 if 6 is added. No addition carries into its neighbour
+    // as long as the first test holds for it.
+    let is_high_3 = (word & 0xf0f0_f0f0_f0f0_f0f0) == 0x3030_3030_3030_3030;
+    let is_low_below_10 =
+        (word.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0) == 0x3030_3030_3030_3030;
+    if !is_high_3 || !is_low_below_10 {
+        return None;
+    }
+    let digits = word & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = digits.wrapping_mul((10 << 8) + 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul((100 << 16) + 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul((10_000 << 32) + 1) >> 32)
+}
+
+fn parsed<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scan(text: &str) -> Option<(&str, f64)> {
+        let decimal = Decimal::scan(text.as_bytes())?;
+        Some((std::str::from_utf8(decimal.text).unwrap(), decimal.to_f64()))
+    }
+
+    #[test]
+    fn the_longest_decimal_is_taken_and_not_more() {
+        let taken: [(&str, &str, f64); 14] = [
+            ("1", "1", 1.0),
+            ("-0", "-0", -0.0),
+            ("+.5x", "+.5", 0.5),
+            ("1.,", "1.", 1.0),
+            ("12.34,", "12.34", 12.34),
+            ("1e5 ", "1e5", 1e5),
+            ("1E+05", "1E+05", 1e5),
+            ("1e", "1", 1.0),
+            ("1e-", "1", 1.0),
+            ("1.5e-3i", "1.5e-3", 1.5e-3),
+            ("42i", "42", 42.0),
+            ("1.2.3", "1.2", 1.2),
+            ("1e99999999999999999999", "1e99999999999999999999", f64::INFINITY),
+            ("0e99999999999999999999", "0e99999999999999999999", 0.0),
+        ];
+        for (text, expected, value) in taken {
+            let (taken, found) = scan(text).unwrap();
+            assert_eq!((taken, found.to_bits()), (expected, value.to_bits()), "{text}");
+        }
+        for text in ["", "-", "+", ".", "-.", ".e1", "e1", "x", "--1", "NaN", "inf", " 1"] {
+            assert_eq!(scan(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_that_fit_are_exact_and_others_are_none() {
+        let i64_of = |text: &str| Decimal::scan(text.as_bytes()).unwrap().to_i64();
+        let u64_of = |text: &str| Decimal::scan(text.as_bytes()).unwrap().to_u64();
+        assert_eq!(i64_of("-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(i64_of("9223372036854775807"), Some(i64::MAX));
+        assert_eq!(i64_of("9223372036854775808"), None);
+        assert_eq!(i64_of("-9223372036854775809"), None);
+        assert_eq!(i64_of("00000000000000000000000042"), Some(42));
+        assert_eq!(u64_of("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(u64_of("18446744073709551616"), None, "one more than fits");
+        assert_eq!(u64_of("18446744073709551658"), None, "42 modulo 2^64");
+        assert_eq!(u64_of("-1"), None);
+        assert_eq!((i64_of("1.0"), i64_of("1e3"), u64_of("1e3")), (None, None, None));
+    }
+
+    #[test]
+    fn numbers_between_two_floats_go_to_the_nearer_and_ties_to_the_even_one() {
+        for text in [
+            "9007199254740993",
+            "9007199254740993.0000000000000000000001",
+            "2.2250738585072011e-308",
+            "1.7976931348623157e308",
+            "1.7976931348623159e308",
+            "4.9406564584124654e-324",
+            "2.4703282292062327e-324",
+            "123456789012345678901234567890",
+            "0.000000000000000000000000000001",
+            "8.5e22",
+            "9007199254740992e22",
+        ] {
+            let expected: f64 = text.parse().unwrap();
+            assert_eq!(scan(text).unwrap().1.to_bits(), expected.to_bits(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_float_comes_back_bit_for_bit(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            if value.is_finite() {
+                for text in [format!("{value:?}"), format!("{value}"), format!("{value:e}")] {
+                    let (taken, found) = scan(&text).unwrap();
+                    prop_assert_eq!((taken, found.to_bits()), (text.as_str(), bits));
+                }
+            }
+        }
+
+        #[test]
+        fn short_decimals_are_what_the_standard_library_says(
+            text in "[+-]?([0-9]{1,12}(\\.[0-9]{0,9})?|\\.[0-9]{1,9})([eE][+-]?[0-9]{1,2})?",
+        ) {
+            let expected: f64 = text.parse().unwrap();
+            let (taken, found) = scan(&text).unwrap();
+            prop_assert_eq!((taken, found.to_bits()), (text.as_str(), expected.to_bits()));
+        }
+
+        #[test]
+        fn any_bytes_are_a_prefix_that_the_standard_library_takes_or_none(text in "[-+.eE0-9x]{0,24}") {
+            if let Some((taken, found)) = scan(&text) {
+                prop_assert!(text.starts_with(taken));
+                let expected: f64 = taken.parse().unwrap();
+                prop_assert_eq!(found.to_bits(), expected.to_bits());
+            } else {
+                // No longer prefix is a number either.
+                for end in 1..=text.len() {
+                    prop_assert!(text[..end].parse::<f64>().is_err(), "{}", &text[..end]);
+                }
+            }
+        }
+
+        #[test]
+        fn eight_digits_are_eight_digits_and_nothing_else(bytes in any::<[u8; 8]>(), number in 0..100_000_000_u64) {
+            let is_number = bytes.iter().all(u8::is_ascii_digit);
+            prop_assert_eq!(eight_digits(&bytes).is_some(), is_number);
+            prop_assert_eq!(eight_digits(format!("{number:08}").as_bytes()), Some(number));
+            let mut near = *format!("{number:08}").as_bytes().first_chunk::<8>().unwrap();
+            near[usize::try_from(number % 8).unwrap()] = bytes[0];
+            prop_assert_eq!(eight_digits(&near).is_some(), bytes[0].is_ascii_digit());
+        }
+    }
+}
