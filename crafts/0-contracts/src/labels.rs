@@ -10,7 +10,7 @@
 
 use crate::limits::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_PER_SERIES_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
-use std::{cmp::Ordering, collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt, ops::Range};
 
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
@@ -242,6 +242,36 @@ pub(crate) fn write_canonical<'p>(
     Ok(())
 }
 
+/// Appends the canonical labels that stand at `of` in `out` again, under another metric name. On error `out` is untouched.
+pub(crate) fn write_renamed(
+    of: Range<usize>,
+    metric_name: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), LabelError> {
+    // The labels before the metric name end at `until`, those behind it begin at `from`.
+    let (mut at, mut count, mut until, mut from) = (of.start, 0, of.start, of.start);
+    while let Some((name, next)) = name_at(&out[..of.end], at) {
+        if name < METRIC_NAME.as_bytes() {
+            (until, from) = (next, next);
+        } else if name == METRIC_NAME.as_bytes() {
+            from = next;
+        }
+        (at, count) = (next, count + usize::from(name != METRIC_NAME.as_bytes()));
+    }
+    if !metric_name.is_empty() {
+        check_label(METRIC_NAME, metric_name)?;
+        if count == LABELS_PER_SERIES_MAX {
+            return Err(LabelError::TooMany(count + 1));
+        }
+    }
+    out.extend_from_within(of.start..until);
+    if !metric_name.is_empty() {
+        write_label(METRIC_NAME, metric_name, out);
+    }
+    out.extend_from_within(from..of.end);
+    Ok(())
+}
+
 /// `check_label` has bounded both lengths, so the narrowing below loses nothing.
 #[allow(clippy::cast_possible_truncation)]
 fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -260,6 +290,15 @@ fn label_at(bytes: &[u8], at: usize) -> Option<(&str, &str, usize)> {
     let name = std::str::from_utf8(bytes.get(name_at..value_at)?).ok()?;
     let value = std::str::from_utf8(bytes.get(value_at..next)?).ok()?;
     Some((name, value, next))
+}
+
+/// The name of the label that begins at `at`, and where the next label does: for bytes that are known to be canonical.
+fn name_at(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let head = bytes.get(at..at + LABEL_HEAD_BYTES)?;
+    let name_at = at + LABEL_HEAD_BYTES;
+    let value_at = name_at + usize::from(head[0]);
+    let next = value_at + usize::from(u16::from_le_bytes([head[1], head[2]]));
+    Some((bytes.get(name_at..value_at)?, next))
 }
 
 fn check_label(name: &str, value: &str) -> Result<(), LabelError> {

@@ -3,7 +3,7 @@
 //! Requests are all or nothing, but many of them share a frame. So each begins with a mark, and one that turns out to
 //! be wrong is rolled back to it. A frame keeps its buffers when it is cleared: once warm it allocates nothing.
 
-use crate::slots::{Incoming, Sink};
+use crate::slots::{Incoming, Row, Sink};
 use contracts::{
     Batch, BatchError, BatchMark,
     ingest::partition_of,
@@ -90,10 +90,15 @@ impl Frame {
         self.batches[..self.used].iter().map(|slot| slot.batch.encoded_bytes_max()).sum()
     }
 
-    /// The batch of this partition that still has room.
-    fn batch_for(&mut self, partition: Partition) -> &mut Batch {
+    /// Nearly every log that takes all of one machine has one partition: no hash is needed to find it.
+    fn partition_of(&self, client: &str) -> Partition {
+        if self.partitions <= 1 { Partition(0) } else { partition_of(client, self.partitions) }
+    }
+
+    /// Where the batch of this partition is that still has room.
+    fn slot_for(&mut self, partition: Partition) -> usize {
         let last = self.batches[..self.used].iter().rposition(|slot| slot.partition == partition);
-        let at = match last.filter(|at| has_room(&self.batches[*at].batch)) {
+        match last.filter(|at| has_room(&self.batches[*at].batch)) {
             Some(at) => at,
             None => {
                 if self.used == self.batches.len() {
@@ -103,8 +108,7 @@ impl Frame {
                 self.used += 1;
                 self.used - 1
             }
-        };
-        &mut self.batches[at].batch
+        }
     }
 }
 
@@ -114,14 +118,32 @@ fn has_room(batch: &Batch) -> bool {
 
 impl Sink for Frame {
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
-        // Nearly every log that takes all of one machine has one partition: no hash is needed to find it.
-        let partition =
-            if self.partitions <= 1 { Partition(0) } else { partition_of(sample.client, self.partitions) };
-        let batch = self.batch_for(partition);
-        let labels = sample.labels.iter().copied();
-        let series = batch.series(labels.chain([(METRIC_NAME, sample.name)]))?;
+        let slot = self.slot_for(self.partition_of(sample.client));
+        let batch = &mut self.batches[slot].batch;
+        let series = batch.series(named(sample.labels, sample.name))?;
         batch.push(series, sample.timestamp, sample.value)
     }
+
+    /// The labels are sorted and checked once, and copied for every name.
+    fn push_row(&mut self, row: &Row<'_>) -> Result<(), BatchError> {
+        let partition = self.partition_of(row.client);
+        let mut before = None;
+        for &(name, value) in row.values {
+            let slot = self.slot_for(partition);
+            let batch = &mut self.batches[slot].batch;
+            let series = match before {
+                Some((of, in_slot)) if in_slot == slot => batch.series_renamed(of, name)?,
+                _ => batch.series(named(row.labels, name))?,
+            };
+            batch.push(series, row.timestamp, value)?;
+            before = Some((series, slot));
+        }
+        Ok(())
+    }
+}
+
+fn named<'a>(labels: &'a [(&'a str, &'a str)], name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    labels.iter().copied().chain([(METRIC_NAME, name)])
 }
 
 #[cfg(test)]
@@ -173,6 +195,38 @@ mod tests {
         frame.begin();
         push(&mut frame, "b", 3.0).unwrap();
         assert_eq!(values(&frame), [(b, vec![3.0])], "buffers are used again, contents are not");
+    }
+
+    #[test]
+    fn a_row_is_the_same_as_its_samples_one_by_one() {
+        let labels = &[("host", "web-1"), ("Above", "x"), ("gone", "")];
+        let values = &[("cpu_user", 1.0), ("cpu_system", 2.0), ("cpu_system", 3.0), ("9", 4.0), ("cpu", 5.0)];
+        let (client, timestamp) = ("", TimestampMs(7));
+        let (mut rows, mut singly) = (Frame::new(1), Frame::new(1));
+        let refused = rows.push_row(&Row { client, labels, timestamp, values }).unwrap_err();
+        let each = values.iter().map(|&(name, value)| Incoming { client, name, labels, timestamp, value });
+        let first_refused = each.map(|sample| singly.push(&sample)).find_map(Result::err).unwrap();
+        assert_eq!(refused, first_refused);
+        let encoded = |frame: &Frame| frame.batches().map(|(_, batch)| batch.encode()).collect::<Vec<_>>();
+        assert_eq!(encoded(&rows), encoded(&singly));
+        assert_eq!(rows.samples(), 3);
+    }
+
+    #[test]
+    fn a_row_that_outgrows_a_batch_goes_on_in_the_next() {
+        let long = "x".repeat(4096);
+        let labels = &[("long", long.as_str())];
+        let names: Vec<String> = (0..5_000).map(|i| format!("m{i}")).collect();
+        let values: Vec<_> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+        let mut frame = Frame::new(1);
+        frame.push_row(&Row { client: "", labels, timestamp: TimestampMs(1), values: &values }).unwrap();
+        assert!(frame.batches().count() > 1);
+        assert_eq!(frame.samples(), 5_000);
+        for (_, batch) in frame.batches() {
+            let bytes = batch.encode();
+            let view = BatchView::parse(&bytes).unwrap();
+            assert!(view.samples().all(|s| view.labels(s.series).get("long").len() == 4096));
+        }
     }
 
     #[test]

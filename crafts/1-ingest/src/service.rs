@@ -5,7 +5,7 @@
 
 use crate::{
     frame::Frame,
-    slots::{Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Sink, Submit, Worker},
+    slots::{Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Sink, Submit, Worker},
     wire::{Format, Taken, influx, prometheus, remote_write},
 };
 use contracts::{
@@ -265,6 +265,11 @@ impl Sink for Named<'_> {
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
         let client = if sample.client.is_empty() { self.client } else { sample.client };
         self.frame.push(&Incoming { client, ..*sample })
+    }
+
+    fn push_row(&mut self, row: &Row<'_>) -> Result<(), BatchError> {
+        let client = if row.client.is_empty() { self.client } else { row.client };
+        self.frame.push_row(&Row { client, ..*row })
     }
 }
 

@@ -128,6 +128,17 @@ pub trait Sink {
     /// # Errors
     /// A name, a label or a time that the contract forbids; no room.
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError>;
+
+    /// Takes copies of samples that differ in nothing but their names and values, as a line of many fields holds them.
+    ///
+    /// # Errors
+    /// As above. What stands in the row before the sample that was refused has been taken.
+    fn push_row(&mut self, row: &Row<'_>) -> Result<(), BatchError> {
+        let &Row { client, labels, timestamp, values } = row;
+        values
+            .iter()
+            .try_for_each(|&(name, value)| self.push(&Incoming { client, name, labels, timestamp, value }))
+    }
 }
 
 /// A sample as it came, borrowed from the text of its request. Nothing of it has been checked but that it is UTF-8.
@@ -143,6 +154,19 @@ pub struct Incoming<'a> {
     pub timestamp: TimestampMs,
     /// Any `f64`, bits and all.
     pub value: f64,
+}
+
+/// Samples of one time that share all labels but their names. Borrowed and unchecked, as [`Incoming`] is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// Chooses the partition. Empty if nobody said.
+    pub client: &'a str,
+    /// All labels but the metric name, in any order. An empty value is no label.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// When.
+    pub timestamp: TimestampMs,
+    /// Metric names and values.
+    pub values: &'a [(&'a str, f64)],
 }
 
 /// Slot 3: who may send how much.
