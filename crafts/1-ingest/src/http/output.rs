@@ -1,0 +1,123 @@
+//! Answers on their way out: in order, each held until its ticket has settled.
+//!
+//! ```text
+//!   bytes   │ sent │ 202 202 │ 202 404 │ 202 │
+//!   marks                  7         9    12     tickets; nothing behind a ticket leaves before it
+//! ```
+
+use contracts::queue::Ticket;
+use std::collections::VecDeque;
+
+/// What has not been sent yet, beyond which no further request is run.
+pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Capacity that an empty buffer keeps.
+pub(super) const KEPT_BYTES_MAX: usize = 16 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    /// The part of `bytes` that has left.
+    sent: usize,
+    /// Which ticket holds which bytes, both rising; the last ends with `bytes`, and none ends within `sent`.
+    marks: VecDeque<Mark>,
+    /// Where the bytes of the first mark begin. Beyond it, `sent` is in the middle of what had settled.
+    first_at: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    ticket: Ticket,
+    /// Where the bytes end that it holds.
+    end: usize,
+}
+
+impl Output {
+    /// Where to write an answer. [`Output::hold`] must follow.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        self.compact();
+        &mut self.bytes
+    }
+
+    /// What was written since the last mark leaves once `ticket`, and all before it, have settled.
+    pub(super) fn hold(&mut self, ticket: Ticket) {
+        let end = self.bytes.len();
+        match self.marks.back_mut() {
+            // It waits for those before it anyway.
+            Some(last) if last.ticket >= ticket => last.end = end,
+            _ => self.marks.push_back(Mark { ticket, end }),
+        }
+    }
+
+    /// What may leave now.
+    pub(super) fn ready(&self, settled: Ticket) -> &[u8] {
+        let held = self.marks.partition_point(|mark| mark.ticket <= settled);
+        let end = held.checked_sub(1).map_or(self.sent, |last| self.marks[last].end);
+        &self.bytes[self.sent..end]
+    }
+
+    /// The first ticket that holds something back.
+    pub(super) fn waits_for(&self, settled: Ticket) -> Option<Ticket> {
+        let held = self.marks.partition_point(|mark| mark.ticket <= settled);
+        self.marks.get(held).map(|mark| mark.ticket)
+    }
+
+    /// So much of it has left.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.sent += bytes;
+        debug_assert!(self.sent <= self.bytes.len(), "more was sent than there was");
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.end <= self.sent) {
+            self.first_at = mark.end;
+        }
+        if self.is_empty() {
+            clear(&mut self.bytes);
+            (self.sent, self.first_at) = (0, 0);
+        }
+    }
+
+    /// Forgets what waits for a ticket; `false` if nothing does. What has left in part is kept to its end: it had settled.
+    pub(super) fn forget_held(&mut self) -> bool {
+        if self.sent > self.first_at
+            && let Some(first) = self.marks.front_mut()
+        {
+            first.ticket = Ticket(0);
+        }
+        let kept = self.marks.partition_point(|mark| mark.ticket == Ticket(0));
+        let is_any_held = kept < self.marks.len();
+        self.marks.truncate(kept);
+        self.bytes.truncate(self.marks.back().map_or(self.sent, |mark| mark.end));
+        is_any_held
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Whether so much waits that nothing more should be answered.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() - self.sent >= OUTPUT_BYTES_MAX
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Without this, a client that always leaves a little unread would let the buffer grow for ever.
+    fn compact(&mut self) {
+        if self.sent > OUTPUT_BYTES_MAX && self.sent > self.bytes.len() / 2 {
+            // The first mark keeps its beginning within what is left, so that it is still known to be begun.
+            let gone = self.first_at;
+            self.bytes.drain(..gone);
+            self.marks.iter_mut().for_each(|mark| mark.end -= gone);
+            (self.sent, self.first_at) = (self.sent - gone, 0);
+        }
+    }
+}
+
+/// Empties a buffer, and gives its memory back if it is much.
+pub(super) fn clear(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEPT_BYTES_MAX {
+        *buffer = Vec::new();
+    } else {
+        buffer.clear();
+    }
+}
