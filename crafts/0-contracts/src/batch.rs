@@ -107,6 +107,14 @@ impl Batch {
             + self.len() * (VALUE_BYTES + 5 + VARINT_BYTES_MAX)
     }
 
+    /// The bytes of memory that it holds, used or not.
+    pub fn capacity_bytes(&self) -> usize {
+        self.table.capacity()
+            + (self.ends.capacity() + self.series.capacity()) * size_of::<u32>()
+            + self.timestamps.capacity() * size_of::<i64>()
+            + self.values.capacity() * size_of::<f64>()
+    }
+
     /// Adds a series, its labels in any order. The same labels as last time give the same row.
     ///
     /// # Errors
@@ -528,6 +536,20 @@ mod tests {
         batch.push(series, TimestampMs(3000), 1.0).unwrap();
         batch.encode_into(&mut out);
         assert_eq!((capacities(&batch), out.capacity()), before);
+    }
+
+    #[test]
+    fn a_cleared_batch_still_holds_its_memory() {
+        let mut batch = Batch::new();
+        assert_eq!(batch.capacity_bytes(), 0);
+        let series = batch.series([("a", "1")]).unwrap();
+        for _ in 0..1000 {
+            batch.push(series, TimestampMs(1), 1.0).unwrap();
+        }
+        let full = batch.capacity_bytes();
+        assert!(full >= 1000 * (4 + 8 + 8), "{full} bytes");
+        batch.clear();
+        assert_eq!(batch.capacity_bytes(), full);
     }
 
     #[test]

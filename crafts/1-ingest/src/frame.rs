@@ -90,6 +90,12 @@ impl Frame {
         self.batches[..self.used].iter().map(|slot| slot.batch.encoded_bytes_max()).sum()
     }
 
+    /// The bytes of memory that it holds, used or not.
+    pub fn capacity_bytes(&self) -> usize {
+        let slots = self.batches.capacity() * size_of::<Slot>();
+        slots + self.batches.iter().map(|slot| slot.batch.capacity_bytes()).sum::<usize>()
+    }
+
     /// Nearly every log that takes all of one machine has one partition: no hash is needed to find it.
     fn partition_of(&self, client: &str) -> Partition {
         if self.partitions <= 1 { Partition(0) } else { partition_of(client, self.partitions) }
