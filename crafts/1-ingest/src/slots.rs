@@ -19,7 +19,7 @@ use contracts::{
     BatchError, TimestampMs,
     http::{ApiError, Request, Response},
     ingest::{IngestConfig, Site},
-    queue::{Log, LogError, Ticket},
+    queue::{Ack, Log, LogError, Ticket},
 };
 use std::{io, sync::Arc, task::Waker, time::Duration};
 
@@ -191,6 +191,11 @@ pub trait Handoff: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the log gives no producer at `config.ack`, or no thread can be had.
     fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError>;
+
+    /// What a settled ticket is worth where `asked` was configured: less, if tickets settle before the log has answered.
+    fn promise(asked: Ack) -> Ack {
+        asked
+    }
 
     /// A part for a thread.
     ///
