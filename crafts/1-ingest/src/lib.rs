@@ -28,6 +28,7 @@ pub mod number;
 pub mod frame;
 
 pub mod handoff;
+pub mod ring;
 
 pub mod composition;
 

@@ -84,8 +84,12 @@ fn the_contracts_do_no_io() {
 
 #[test]
 fn unsafe_code_lives_in_named_modules_only() {
-    /// Each with its reason: a counting allocator cannot be written otherwise.
-    const ALLOWED: [&str; 1] = ["load-tester/tests/allocations.rs"];
+    /// Each with its reason: a counting allocator and a ring without locks cannot be written otherwise.
+    const ALLOWED: [&str; 3] = [
+        "crafts/1-ingest/src/ring.rs",
+        "crafts/1-ingest/tests/handoff_allocations.rs",
+        "load-tester/tests/allocations.rs",
+    ];
     let word = ["un", "safe"].concat(); // or this file would find itself
     let (begins, assigned) = (format!("{word} "), format!("= {word} {{"));
     for path in rust_files(&root()) {
