@@ -13,6 +13,11 @@ extern crate self as ingest;
 pub mod slots;
 
 pub mod engine;
+pub mod peer;
+
+pub mod budget;
+pub mod listen;
+
 pub mod http;
 
 pub mod service;

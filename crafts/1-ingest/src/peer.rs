@@ -1,0 +1,416 @@
+//! One client of a reactor: its socket, its protocol state, and the clocks that run against it.
+//!
+//! A reactor asks a peer to read, to answer, and what it waits for; when and in which order is the reactor's own business.
+//! Nothing here blocks. When a call says [`Gone`], the reactor drops the peer, which closes the socket and gives its
+//! [`Seat`] back, and nothing of it is left.
+
+use crate::{
+    budget::{LINGER_BYTES_MAX, LINGER_MAX, Seat},
+    http::{Connection, Scratch, Settings},
+    slots::{Lost, Worker},
+};
+use contracts::{ingest::IngestConfig, queue::Ticket};
+use mio::{event::Event, net::TcpStream};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Bytes that one read takes at most: many pipelined requests, and still not too much of one client in one turn.
+const READ_BYTES: usize = 64 << 10;
+
+/// What the peers of a reactor share: between two calls nothing in it is needed.
+#[derive(Debug)]
+pub struct Desk {
+    buffer: Box<[u8]>,
+    scratch: Scratch,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub fn new() -> Self {
+        Self { buffer: vec![0; READ_BYTES].into(), scratch: Scratch::default() }
+    }
+
+    /// Says what time it is, for the `Date` of answers.
+    pub fn set_time(&mut self, now: SystemTime) {
+        self.scratch.set_time(now);
+    }
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The client is gone, or must go, or everything has been said. Which of them is nobody's business any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl From<io::Error> for Gone {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Peer<'b> {
+    /// Whether it stands in the reactor's list of those who come again without being polled.
+    pub is_queued: bool,
+    /// Whether it stands in the reactor's list of those who wait for a ticket.
+    pub is_held: bool,
+    socket: TcpStream,
+    connection: Connection,
+    seat: Seat<'b>,
+    /// There may be bytes to read. The poll is edge-triggered: it says so once, and this remembers it.
+    readable: bool,
+    /// The poll has seen the end of what the client sends: a short read is not the last one then.
+    half_closed: bool,
+    /// Requests have arrived that were not run yet, since nobody took the answers of those before them.
+    kept_back: bool,
+    clocks: Clocks,
+    lingering: Option<Lingering>,
+}
+
+/// Since when the client, or we, owe something. Each has its own timeout.
+#[derive(Debug)]
+struct Clocks {
+    /// The last turn in which anything happened.
+    quiet_since: Instant,
+    /// When the request began of which a part is missing. More parts do not wind this clock up again.
+    begun: Option<Instant>,
+    /// Requests served then.
+    served: u64,
+    /// When answers last moved, if there are any.
+    stuck_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    until: Instant,
+    bytes_left: usize,
+}
+
+impl<'b> Peer<'b> {
+    /// A client that was just accepted.
+    pub fn new(
+        socket: TcpStream,
+        address: SocketAddr,
+        settings: Settings,
+        seat: Seat<'b>,
+        now: Instant,
+    ) -> Self {
+        // Answers leave whole, so there is nothing that waiting for more could join them with.
+        let _ = socket.set_nodelay(true);
+        Self {
+            is_queued: false,
+            is_held: false,
+            socket,
+            connection: Connection::new(settings, Some(address)),
+            seat,
+            readable: false,
+            half_closed: false,
+            kept_back: false,
+            clocks: Clocks { quiet_since: now, begun: None, served: 0, stuck_since: None },
+            lingering: None,
+        }
+    }
+
+    /// For the poll.
+    pub fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Takes note of what the poll saw.
+    pub fn notice(&mut self, event: &Event) {
+        self.half_closed |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.half_closed;
+    }
+
+    /// Whether there is something to read, or to run now that the answers before it have left.
+    pub fn has_more(&self, settled: Ticket) -> bool {
+        match self.lingering {
+            None if self.kept_back => !self.has_answers(settled),
+            None => self.readable && self.connection.wants_input(),
+            Some(_) => self.readable,
+        }
+    }
+
+    fn has_answers(&self, settled: Ticket) -> bool {
+        !self.connection.output(settled).is_empty() || self.waits_for_log(settled)
+    }
+
+    /// Runs the requests that were kept back, or reads once and runs what has become whole.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn read<W: Worker>(&mut self, desk: &mut Desk, worker: &mut W) -> Result<(), Gone> {
+        if self.lingering.is_some() {
+            return self.discard(desk);
+        }
+        if self.kept_back {
+            self.connection.resume(&mut desk.scratch, worker);
+        } else if self.readable && self.connection.wants_input() {
+            match self.receive(desk)? {
+                None => {}
+                Some(0) => self.connection.end_of_input(&mut desk.scratch, worker),
+                Some(n) => self.connection.feed(&desk.buffer[..n], &mut desk.scratch, worker),
+            }
+        }
+        self.kept_back = !self.connection.wants_input();
+        // Checked where buffers grow: in a moment they may be empty again.
+        if !self.seat.charge(self.connection.buffered_bytes()) {
+            self.connection.overload("overloaded", &mut desk.scratch, worker);
+        }
+        Ok(())
+    }
+
+    /// One read; `None` if there was nothing.
+    fn receive(&mut self, desk: &mut Desk) -> io::Result<Option<usize>> {
+        match self.socket.read(&mut desk.buffer) {
+            Ok(n) => {
+                // A short read has emptied the socket, which saves asking once more (epoll(7), question 9).
+                self.readable = n == READ_BYTES || (n > 0 && self.half_closed);
+                Ok(Some(n))
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(None)
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends what has settled, in one write if the client keeps up, and notes what is left to wait for.
+    ///
+    /// # Errors
+    /// The client is gone; or everything was said.
+    pub fn answer(&mut self, settled: Ticket, now: Instant) -> Result<(), Gone> {
+        let moved = self.send(settled)?;
+        if self.connection.is_finished() && self.lingering.is_none() {
+            self.begin_lingering(now)?;
+        }
+        self.seat.charge(self.connection.buffered_bytes());
+        self.wind_clocks(moved, settled, now);
+        Ok(())
+    }
+
+    /// Whether anything was sent.
+    fn send(&mut self, settled: Ticket) -> io::Result<bool> {
+        let mut moved = false;
+        loop {
+            let output = self.connection.output(settled);
+            if output.is_empty() {
+                return Ok(moved);
+            }
+            match self.socket.write(output) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.connection.wrote(n);
+                    moved = true;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(moved),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// What waits will never settle.
+    pub fn lose(&mut self, settled: Ticket, lost: &Lost) {
+        if self.waits_for_log(settled) {
+            self.connection.lose(lost);
+        }
+    }
+
+    /// Whether an answer waits for a ticket.
+    pub fn waits_for_log(&self, settled: Ticket) -> bool {
+        self.connection.waits_for(settled).is_some()
+    }
+
+    /// Says 503 and ends the connection.
+    pub fn refuse<W: Worker>(&mut self, code: &'static str, desk: &mut Desk, worker: &mut W) {
+        self.connection.overload(code, &mut desk.scratch, worker);
+    }
+
+    /// It is time to go: what has begun is answered, and that is the last answer. Bytes may have arrived that the poll has
+    /// not told of, so there is one more look.
+    pub fn begin_drain(&mut self) {
+        self.connection.close_after_reply();
+        self.readable = true;
+    }
+
+    /// Whether nothing would be lost if it were dropped now.
+    pub fn is_idle(&self) -> bool {
+        self.connection.is_idle() && !self.readable && self.lingering.is_none()
+    }
+
+    /// Shuts the sending side and goes on reading for a moment, or ends at once if the client has sent nothing more.
+    fn begin_lingering(&mut self, now: Instant) -> Result<(), Gone> {
+        if !self.connection.should_linger() {
+            return Err(Gone);
+        }
+        self.socket.shutdown(Shutdown::Write)?;
+        self.lingering = Some(Lingering { until: now + LINGER_MAX, bytes_left: LINGER_BYTES_MAX });
+        self.readable = true;
+        Ok(())
+    }
+
+    fn discard(&mut self, desk: &mut Desk) -> Result<(), Gone> {
+        let received = self.receive(desk)?;
+        let Some(lingering) = &mut self.lingering else { return Ok(()) };
+        lingering.bytes_left = lingering.bytes_left.saturating_sub(received.unwrap_or_default());
+        if received == Some(0) || lingering.bytes_left == 0 {
+            return Err(Gone);
+        }
+        Ok(())
+    }
+}
+
+/// Time.
+impl Peer<'_> {
+    fn wind_clocks(&mut self, moved: bool, settled: Ticket, now: Instant) {
+        let has_answers = self.has_answers(settled);
+        let (clocks, connection) = (&mut self.clocks, &self.connection);
+        clocks.quiet_since = now;
+        // While it is us who do not read, the client cannot be blamed for what has not arrived.
+        let is_reading = connection.is_reading() && connection.wants_input();
+        let is_another = connection.served() != clocks.served;
+        clocks.begun = match clocks.begun {
+            Some(begun) if is_reading && !is_another => Some(begun),
+            _ => is_reading.then_some(now),
+        };
+        clocks.served = connection.served();
+        clocks.stuck_since = match clocks.stuck_since {
+            Some(since) if has_answers && !moved => Some(since),
+            _ => has_answers.then_some(now),
+        };
+    }
+
+    /// When something must have happened.
+    pub fn deadline(&self, settled: Ticket, config: &IngestConfig) -> Instant {
+        if let Some(lingering) = &self.lingering {
+            return lingering.until;
+        }
+        let request = self.clocks.begun.map(|begun| begun + config.request_timeout);
+        let answer = self.clocks.stuck_since.map(|since| since + self.patience(settled, config));
+        let first = request.into_iter().chain(answer).min();
+        first.unwrap_or(self.clocks.quiet_since + config.keep_alive_timeout)
+    }
+
+    /// For answers: with the log, if they wait for it, and otherwise with a client that does not read.
+    fn patience(&self, settled: Ticket, config: &IngestConfig) -> Duration {
+        let waits_for_log = self.connection.output(settled).is_empty();
+        if waits_for_log { config.settle_timeout } else { config.request_timeout }
+    }
+
+    /// The deadline has passed.
+    ///
+    /// # Errors
+    /// There is nothing left to say to this client.
+    pub fn expire<W: Worker>(
+        &mut self,
+        settled: Ticket,
+        now: Instant,
+        config: &IngestConfig,
+        desk: &mut Desk,
+        worker: &mut W,
+    ) -> Result<(), Gone> {
+        if self.lingering.is_some() {
+            return Err(Gone);
+        }
+        let is_late = self.clocks.begun.is_some_and(|begun| begun + config.request_timeout <= now);
+        if is_late || self.clocks.stuck_since.is_none() {
+            self.connection.time_out(&mut desk.scratch, worker);
+        } else if self.connection.output(settled).is_empty() {
+            self.connection.lose(&unsettled(config.settle_timeout));
+        } else {
+            return Err(Gone); // it does not read
+        }
+        Ok(())
+    }
+}
+
+/// What is said to those whose answers have waited for too long.
+pub fn unsettled(timeout: Duration) -> Lost {
+    Lost(format!("they were not settled within {} s", timeout.as_secs_f32()).into())
+}
+
+/// The peers of a reactor, each by a number that the poll gives back, and their deadlines.
+///
+/// Deadlines stand apart, in one dense vector. A pass over 16,384 of them reads 256 KiB in a row, which takes some ten
+/// microseconds; ten passes a second are a ten-thousandth of a core, and moving a deadline, which every request does, is one
+/// store. A heap or a wheel of timers would make the frequent thing dear to make the rare thing cheap.
+#[derive(Debug, Default)]
+pub struct Peers<'b> {
+    peers: Vec<Option<Peer<'b>>>,
+    deadlines: Vec<Option<Instant>>,
+    free: Vec<usize>,
+}
+
+impl<'b> Peers<'b> {
+    /// Nobody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.peers.len() - self.free.len()
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number that the next one will have.
+    pub fn next_number(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.peers.len())
+    }
+
+    /// Takes one in.
+    pub fn insert(&mut self, peer: Peer<'b>, deadline: Instant) -> usize {
+        let number = self.free.pop().unwrap_or(self.peers.len());
+        if number == self.peers.len() {
+            self.peers.push(None);
+            self.deadlines.push(None);
+        }
+        self.peers[number] = Some(peer);
+        self.deadlines[number] = Some(deadline);
+        number
+    }
+
+    /// The one with this number, if it is still there.
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut Peer<'b>> {
+        self.peers.get_mut(number)?.as_mut()
+    }
+
+    /// Moves the deadline.
+    pub fn set_deadline(&mut self, number: usize, deadline: Instant) {
+        self.deadlines[number] = Some(deadline);
+    }
+
+    /// Drops one, and closes its socket so.
+    pub fn remove(&mut self, number: usize) {
+        if self.peers[number].take().is_some() {
+            self.deadlines[number] = None;
+            self.free.push(number);
+        }
+    }
+
+    /// The numbers of those whose time is up.
+    pub fn expired(&self, now: Instant) -> impl Iterator<Item = usize> + use<'_, 'b> {
+        let up = move |deadline: &Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        self.deadlines.iter().enumerate().filter(move |(_, deadline)| up(deadline)).map(|(number, _)| number)
+    }
+
+    /// All numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> + use<'_, 'b> {
+        self.peers.iter().enumerate().filter(|(_, peer)| peer.is_some()).map(|(number, _)| number)
+    }
+}
