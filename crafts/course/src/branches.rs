@@ -8,7 +8,7 @@ use crate::{
     CourseError,
     git::{Git, IDENTITY, NewCommit},
     phase,
-    table::{Craft, Phase, PhaseId, Promise},
+    table::{Craft, Phase, PhaseId, Promise, Table},
     tree::Tree,
 };
 use std::{collections::BTreeMap, ffi::OsString, path::Path, process::ExitStatus};
@@ -59,25 +59,43 @@ pub fn write(git: &Git) -> Result<Written, CourseError> {
     let (from, seconds) = git.head()?;
     let head = Tree::of(git, &from)?;
     let table = phase::table_of(&head, &from)?;
-    let mut written = Written { from, dirty: git.is_dirty()?, branches: Vec::new() };
+    // All of them are made before any is moved: a table that is wrong in its last line moves nothing.
+    let mut made = Vec::new();
     for craft in &table.crafts {
         let guard = Guard::new(git, craft)?;
-        let mut parent: Option<String> = None;
-        for phase in &craft.phases {
-            let tree = phase::make(&head, &table, craft, phase)?.write()?;
-            let commit = git.write_commit(&NewCommit {
-                tree: &tree,
-                parent: parent.as_deref(),
-                seconds: &seconds,
-                message: &message(craft, phase, &written.from),
-            })?;
+        let commits = commits(git, &head, &table, craft, (&from, &seconds))?;
+        made.push((craft, guard, commits));
+    }
+    let mut branches = Vec::new();
+    for (craft, guard, commits) in made {
+        for (phase, commit) in craft.phases.iter().zip(commits) {
             let name = craft.branch(phase);
             let outcome = guard.move_to(git, &name, &commit)?;
-            parent = Some(commit.clone());
-            written.branches.push(Branch { name, commit, outcome });
+            branches.push(Branch { name, commit, outcome });
         }
     }
-    Ok(written)
+    Ok(Written { dirty: git.is_dirty()?, from, branches })
+}
+
+/// The commits of a craft's phases, each the parent of the next.
+fn commits(
+    git: &Git,
+    head: &Tree<'_>,
+    table: &Table,
+    craft: &Craft,
+    (from, seconds): (&str, &str),
+) -> Result<Vec<String>, CourseError> {
+    let mut commits: Vec<String> = Vec::new();
+    for phase in &craft.phases {
+        let tree = phase::make(head, table, craft, phase)?.write()?;
+        commits.push(git.write_commit(&NewCommit {
+            tree: &tree,
+            parent: commits.last().map(String::as_str),
+            seconds,
+            message: &message(craft, phase, from),
+        })?);
+    }
+    Ok(commits)
 }
 
 /// Shows the difference between two phases of HEAD on stdout, as `git diff` does, and leaves nothing behind.

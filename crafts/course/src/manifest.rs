@@ -11,7 +11,7 @@ use crate::{
     tree::{Tree, is_below},
 };
 use std::collections::BTreeSet;
-use toml_edit::{DocumentMut, Item, TableLike};
+use toml_edit::{Decor, DocumentMut, Item, TableLike};
 
 const ROOT: &str = "Cargo.toml";
 const LOCK: &str = "Cargo.lock";
@@ -198,21 +198,30 @@ fn forget_keys(table: &mut dyn TableLike, keep: impl Fn(&str) -> bool) {
     let keys: Vec<String> = table.iter().map(|(key, _)| key.to_owned()).collect();
     let mut begins_group = false;
     for key in keys {
-        let prefix = table.key(&key).and_then(|k| k.leaf_decor().prefix()?.as_str()).unwrap_or_default();
-        let (begins, spaced) = (prefix.starts_with('\n'), format!("\n{prefix}"));
+        let begins = with_decor(table, &key, |decor| prefix(decor).starts_with('\n'));
         if !keep(&key) {
             begins_group |= begins;
             table.remove(&key);
             continue;
         }
-        if begins_group
-            && !begins
-            && let Some(mut key) = table.key_mut(&key)
-        {
-            key.leaf_decor_mut().set_prefix(spaced);
+        if begins_group && !begins {
+            with_decor(table, &key, |decor| decor.set_prefix(format!("\n{}", prefix(decor))));
         }
         begins_group = false;
     }
+}
+
+/// Looks at what stands above an entry: blank lines and comments.
+fn with_decor<T: Default>(table: &mut dyn TableLike, key: &str, look: impl FnOnce(&mut Decor) -> T) -> T {
+    match table.get_key_value_mut(key) {
+        None => T::default(),
+        Some((_, Item::Table(table))) if !table.is_dotted() => look(table.decor_mut()),
+        Some((mut key, _)) => look(key.leaf_decor_mut()),
+    }
+}
+
+fn prefix(decor: &Decor) -> &str {
+    decor.prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default()
 }
 
 fn is_shared(spec: &Item) -> bool {
