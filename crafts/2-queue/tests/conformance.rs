@@ -1,0 +1,85 @@
+//! The log keeps its contract.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
+use contracts::queue::{
+    Ack, Bounds, FetchLimit, Log, LogError, Membership, Offset, Partition, Producer, Records,
+};
+use queue::{FileLog, LogConfig};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+#[test]
+fn the_log_keeps_its_contract() {
+    conformance::queue::check(|| open(LogConfig::for_groups(&[]))).assert_all_hold();
+}
+
+#[test]
+fn the_log_keeps_its_contract_with_a_group_that_never_comes() {
+    conformance::queue::check(|| open(LogConfig::for_groups(&["storage"]))).assert_all_hold();
+}
+
+#[test]
+fn the_log_keeps_its_contract_in_segments_of_a_few_records() {
+    conformance::queue::check(|| {
+        open(LogConfig { segment_bytes_max: 4 << 10, ..LogConfig::for_groups(&[]) })
+    })
+    .assert_all_hold();
+}
+
+fn open(config: LogConfig) -> Arc<dyn Log> {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, recovery) = FileLog::open(dir.path(), config).unwrap();
+    assert_eq!((recovery.records, recovery.cut), (0, None));
+    Arc::new(Temporary { log, _dir: dir })
+}
+
+/// A log whose directory goes when the log has gone. Fields are dropped in this order.
+struct Temporary {
+    log: FileLog,
+    _dir: TempDir,
+}
+
+impl Log for Temporary {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn ack_max(&self) -> Ack {
+        self.log.ack_max()
+    }
+
+    fn producer(&self, ack: Ack) -> Result<Box<dyn Producer>, LogError> {
+        self.log.producer(ack)
+    }
+
+    fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
+        self.log.bounds(partition)
+    }
+
+    fn fetch(
+        &self,
+        p: Partition,
+        from: Offset,
+        limit: FetchLimit,
+        out: &mut Records,
+    ) -> Result<(), LogError> {
+        self.log.fetch(p, from, limit, out)
+    }
+
+    fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
+        self.log.subscribe(group, member)
+    }
+
+    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
+        self.log.heartbeat(membership)
+    }
+
+    fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
+        self.log.commit(membership, partition, next)
+    }
+
+    fn committed(&self, group: &str, partition: Partition) -> Result<Option<Offset>, LogError> {
+        self.log.committed(group, partition)
+    }
+}
