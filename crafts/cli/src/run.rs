@@ -50,9 +50,10 @@ struct Common {
     /// Ask clients for this token. Needed to listen beyond this machine.
     #[arg(long, value_name = "TOKEN", env = "CRAFT_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// When to answer 202: once the batch is in memory, at the operating system, or on disk.
-    #[arg(long, value_enum, default_value_t = AckArg::Memory)]
-    ack: AckArg,
+    /// When to answer 202: once the batch is in memory (lost with the process), at the operating system (survives
+    /// kill -9) or on disk (survives a power cut). Without it: os, or memory where the queue can no more.
+    #[arg(long, value_enum)]
+    ack: Option<AckArg>,
     /// Evaluate the rules every so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     evaluate_every: f64,
@@ -168,11 +169,11 @@ impl Common {
         ];
         config.chosen.extend(chosen.into_iter().filter_map(|(role, name)| Some((role, name.clone()?))));
         config.token.clone_from(&self.token);
-        config.ack = match self.ack {
+        config.ack = self.ack.map(|ack| match ack {
             AckArg::Memory => Ack::Memory,
             AckArg::Os => Ack::Os,
             AckArg::Disk => Ack::Disk,
-        };
+        });
         let every = Duration::try_from_secs_f64(self.evaluate_every).ok().filter(|d| !d.is_zero());
         config.evaluate_every = every.context("--evaluate-every must be a number of seconds above zero")?;
         if let Some(path) = &self.rules {

@@ -35,7 +35,7 @@ fn the_page_shows_this_machine_live() {
         rest.split('"').next().unwrap().to_owned()
     };
     assert_eq!(mark("state"), "live", "{html}");
-    assert_eq!(mark("slots"), "ingest=phase0,queue=phase0,storage=phase0,query=phase0,alert=phase0");
+    assert_eq!(mark("slots"), "ingest=phase0,queue=file,storage=phase0,query=phase0,alert=phase0");
     assert_eq!(mark("rules"), "3");
     assert!(mark("points").parse::<u64>().unwrap() > 20, "{html}");
     assert!(dom.contains("<canvas"), "the charts are drawn");

@@ -27,7 +27,7 @@ use std::{
     fmt, fs,
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -87,8 +87,8 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
-    /// When a 202 may be sent.
-    pub ack: Ack,
+    /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
+    pub ack: Option<Ack>,
     /// How often the rules are evaluated.
     pub evaluate_every: Duration,
     /// The rules there are from the start.
@@ -109,7 +109,7 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
-            ack: Ack::Memory,
+            ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
             notifier: Arc::new(LogNotifier),
@@ -154,14 +154,16 @@ pub struct Drained {
     pub consumed: Option<Consumed>,
     /// Records that were still in the log at the end, if this node had one of its own.
     pub left: Option<u64>,
+    /// Whether they are in files, where the next start finds them.
+    pub kept: bool,
     /// Whether the consumer had ended before it was told to.
     pub broken: bool,
 }
 
 impl Drained {
-    /// Whether everything that was taken is where it should be.
+    /// Whether nothing of what was taken is lost.
     pub fn is_complete(&self) -> bool {
-        !self.broken && self.left.is_none_or(|left| left == 0)
+        !self.broken && (self.kept || self.left.is_none_or(|left| left == 0))
     }
 }
 
@@ -170,6 +172,8 @@ pub struct Node {
     addr: SocketAddr,
     parts: Parts,
     router: Arc<Router>,
+    /// Whether others may come and consume.
+    serves_queue: bool,
     agent: Option<Agent>,
     server: Running<()>,
     consumer: Option<Running<Consumed>>,
@@ -204,7 +208,8 @@ impl Node {
         let evaluator =
             if config.roles.contains(&Role::Alert) { start_evaluator(&parts, every)? } else { None };
         let (server, router) = start_server(config, &parts, listener)?;
-        let mut node = Self { addr, parts, router, agent: None, server, consumer, evaluator };
+        let serves_queue = config.roles == [Role::Queue];
+        let mut node = Self { addr, parts, router, serves_queue, agent: None, server, consumer, evaluator };
         match collector {
             Ok(collector) => node.agent = Some(start_agent(addr, config.token.as_deref(), collector)?),
             Err(why) if config.agent => tracing::warn!("no metrics of this machine: {why}"),
@@ -239,7 +244,7 @@ impl Node {
             agent.stop();
         }
         let owned_log = self.parts.log.clone().filter(|_| self.parts.owns_log);
-        if let (Some(log), None) = (&owned_log, &self.consumer) {
+        if let Some(log) = owned_log.as_ref().filter(|_| self.serves_queue) {
             self.wait_for_consumers(log.as_ref());
         }
         self.stop_server();
@@ -248,8 +253,9 @@ impl Node {
         if let Some(evaluator) = self.evaluator.take() {
             evaluator.stop();
         }
+        let kept = owned_log.as_ref().is_some_and(|log| log.ack_max() >= Ack::Os);
         let left = owned_log.and_then(|log| depth(log.as_ref()).ok());
-        Drained { consumed, left, broken: had_consumer && consumed.is_none() }
+        Drained { consumed, left, kept, broken: had_consumer && consumed.is_none() }
     }
 
     /// A log without its consumer in this process: it takes nothing more, and gives what it has for a while.
@@ -349,16 +355,17 @@ fn prepare_dir(config: &NodeConfig) -> Result<(), StartError> {
 type Server = (Running<()>, Arc<Router>);
 
 fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Result<Server, StartError> {
-    let late: Arc<OnceLock<Arc<Telemetry>>> = Arc::default();
+    let late: Arc<OnceLock<Weak<Telemetry>>> = Arc::default();
     let router = Arc::new(Router::new(all_routes(config, parts, &late)));
     let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
-    let _ = late.set(telemetry.clone());
+    // Weak, since the telemetry holds the routes: what the node owned must be closed once it has stopped.
+    let _ = late.set(Arc::downgrade(&telemetry));
 
     // The engine of a service without ingestion is the same server without a log.
     let name = config.chosen.get(&Role::Ingest).map(String::as_str).filter(|c| !c.contains("://"));
     let choice = choose("ingest", &config.slots.ingest, name).map_err(StartError::Config)?;
     let log = parts.log.clone().filter(|_| config.roles.contains(&Role::Ingest));
-    let server = (choice.open)(IngestConfig { ack: config.ack, ..IngestConfig::default() }, log);
+    let server = (choice.open)(IngestConfig { ack: parts.ack, ..IngestConfig::default() }, log);
     let shared = router.clone();
     let running = Running::spawn("http", move |shutdown| {
         let site = Site { listener, rest: &*router, middleware: &*telemetry, shutdown: shutdown.clone() };
@@ -369,7 +376,7 @@ fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Re
     Ok((running, shared))
 }
 
-fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Arc<Telemetry>>>) -> Vec<Route> {
+fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<Telemetry>>>) -> Vec<Route> {
     let mut all = routes::service::routes(
         Arc::new({
             let parts = parts.clone();
@@ -467,6 +474,7 @@ impl fmt::Display for Drained {
         }
         match self.left {
             Some(0) | None => Ok(()),
+            Some(left) if self.kept => write!(f, "; {left} records wait in the queue for the next start"),
             Some(left) => write!(f, "; {left} records are LEFT in the queue"),
         }
     }

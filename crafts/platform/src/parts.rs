@@ -11,7 +11,7 @@ use contracts::{
     alert::Alerter,
     ingest::Shutdown,
     query::QueryEngine,
-    queue::{Log, LogError, Partition},
+    queue::{Ack, Log, LogError, Partition},
     storage::{SeriesReader, Storage},
 };
 use std::sync::Arc;
@@ -20,12 +20,14 @@ use std::sync::Arc;
 const REMOTE: &str = "remote";
 
 /// What the slots were filled with, as far as the roles need it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) meters: Arc<Meters>,
     pub(crate) log: Option<Arc<dyn Log>>,
     /// Whether the log is in this process, and not a client of another.
     pub(crate) owns_log: bool,
+    /// When a 202 may be sent.
+    pub(crate) ack: Ack,
     /// Set while a log that stops waits for its consumers.
     pub(crate) draining: Shutdown,
     pub(crate) storage: Option<Arc<dyn Storage>>,
@@ -38,9 +40,25 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// Nothing yet.
+    fn new() -> Self {
+        Self {
+            meters: Arc::default(),
+            log: None,
+            owns_log: false,
+            ack: Ack::Memory,
+            draining: Shutdown::new(),
+            storage: None,
+            engine: None,
+            alerter: None,
+            filled: Vec::new(),
+            upstreams: Vec::new(),
+        }
+    }
+
     /// Fills every slot that the roles of this node need.
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, StartError> {
-        let mut parts = Self::default();
+        let mut parts = Self::new();
         let has = |roles: &[Role]| roles.iter().any(|r| config.roles.contains(r));
         if has(&[Role::Ingest]) {
             let choice =
@@ -56,9 +74,8 @@ impl Parts {
                 |open| open(&config.data_dir),
             )?;
             parts.owns_log = parts.filled.last().is_some_and(|(_, name, _)| name != REMOTE);
-            if parts.owns_log && has(&[Role::Ingest]) && config.ack > log.ack_max() {
-                let e = LogError::AckTooStrong { asked: config.ack, best: log.ack_max() };
-                return Err(StartError::Config(format!("{e}; choose another with --ack or --queue")));
+            if has(&[Role::Ingest]) {
+                parts.ack = ack_of(config, log.as_ref(), parts.owns_log)?;
             }
             parts.log = Some(Arc::new(Metered { meters: parts.meters.clone(), inner: log }));
         }
@@ -130,6 +147,19 @@ impl Parts {
             .as_ref()
             .map_or(Ok(()), |log| log.bounds(Partition(0)).map(|_| ()).map_err(|e| e.to_string()))
     }
+}
+
+/// When a 202 may be sent: as was asked for, else at `os`, or at what the log can where that is less.
+fn ack_of(config: &NodeConfig, log: &dyn Log, owned: bool) -> Result<Ack, StartError> {
+    // A queue service that cannot be asked yet may be able to do all: better its own refusal than a promise that was
+    // weakened because it was late.
+    let best = if owned || log.bounds(Partition(0)).is_ok() { log.ack_max() } else { Ack::Disk };
+    let asked = config.ack.unwrap_or_else(|| Ack::Os.min(best));
+    if owned && asked > best {
+        let e = LogError::AckTooStrong { asked, best };
+        return Err(StartError::Config(format!("{e}; choose another with --ack or --queue")));
+    }
+    Ok(asked)
 }
 
 /// Records in the log that storage has not committed yet.

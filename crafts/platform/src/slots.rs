@@ -15,6 +15,7 @@ use phase0::{
     alert::PolledAlerter, ingest::SequentialIngest, query::SelectorEngine, queue::MemoryLog,
     storage::JsonLines,
 };
+use queue::{FileLog, LogConfig};
 use std::{path::Path, sync::Arc};
 
 /// One way to fill a slot.
@@ -75,11 +76,14 @@ impl Default for Slots {
                 "one request at a time",
                 Arc::new(|config, log| Arc::new(SequentialIngest::new(config, log)) as _),
             )],
-            queue: vec![Choice::new(
-                "phase0",
-                "a list behind a mutex",
-                Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
-            )],
+            queue: vec![
+                Choice::new(
+                    "phase0",
+                    "a list behind a mutex",
+                    Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
+                ),
+                Choice::new("file", "one append-only file", Arc::new(open_file_log)),
+            ],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
                 "phase0",
@@ -93,6 +97,17 @@ impl Default for Slots {
             )],
         }
     }
+}
+
+fn open_file_log(dir: &Path) -> Result<Arc<dyn Log>, String> {
+    let opened = FileLog::open(&dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+    let (log, found) = opened.map_err(|e| format!("cannot open the queue: {e}"))?;
+    if found.cut.is_some() || found.groups_lost.is_some() {
+        tracing::warn!("{found}");
+    } else {
+        tracing::debug!("{found}");
+    }
+    Ok(Arc::new(log))
 }
 
 fn open_json_lines(dir: &Path) -> Result<Arc<dyn Storage>, String> {
@@ -127,7 +142,7 @@ mod tests {
     #[test]
     fn the_last_is_the_default_and_a_wrong_name_lists_the_right_ones() {
         let slots = Slots::default();
-        assert_eq!(choose("queue", &slots.queue, None).map(|c| c.name.clone()), Ok("phase0".to_owned()));
+        assert_eq!(choose("queue", &slots.queue, None).map(|c| c.name.clone()), Ok("file".to_owned()));
         let error = choose("queue", &slots.queue, Some("phase99")).map(|_| ()).unwrap_err();
         assert!(error.contains("phase99") && error.contains("phase0"), "{error}");
     }

@@ -47,7 +47,7 @@ pub(crate) fn gauges(parts: &Parts) -> Arc<Gauges> {
 
 /// What the page shows besides the series themselves.
 pub(crate) fn status(config: &NodeConfig, parts: &Parts) -> Arc<dyn Fn() -> Value + Send + Sync> {
-    let (parts, agent, ack) = (parts.clone(), config.agent, config.ack);
+    let (parts, agent, ack) = (parts.clone(), config.agent, parts.ack);
     let data_dir = config.data_dir.display().to_string();
     let started_ms = phase0::now();
     Arc::new(move || {

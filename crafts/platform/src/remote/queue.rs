@@ -61,32 +61,29 @@ impl RemoteLog {
             .ok_or_else(|| LogError::Failed("the service has no topic".to_owned()))
     }
 
-    /// What never changes, asked once. Until the service answers: one partition, and memory.
-    fn fixed(&self) -> (u32, Ack) {
+    /// What never changes, asked once; `None` until the service answers.
+    fn fixed(&self) -> Option<(u32, Ack)> {
         if let Some(fixed) = self.topic.get() {
-            return *fixed;
+            return Some(*fixed);
         }
-        match self.topic() {
-            Ok(topic) => {
-                let count = u32::try_from(topic.partitions.len()).unwrap_or(1);
-                *self.topic.get_or_init(|| (count, topic.ack_max))
-            }
-            Err(_) => (1, Ack::Memory),
-        }
+        let topic = self.topic().ok()?;
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(1);
+        Some(*self.topic.get_or_init(|| (count, topic.ack_max)))
     }
 }
 
 impl Log for RemoteLog {
     fn partitions(&self) -> u32 {
-        self.fixed().0
+        self.fixed().map_or(1, |(partitions, _)| partitions)
     }
 
     fn ack_max(&self) -> Ack {
-        self.fixed().1
+        self.fixed().map_or(Ack::Memory, |(_, best)| best)
     }
 
     fn producer(&self, ack: Ack) -> Result<Box<dyn Producer>, LogError> {
-        let (partitions, best) = self.fixed();
+        // Until it is known what the service can, the service itself refuses what it cannot.
+        let (partitions, best) = self.fixed().unwrap_or((1, Ack::Disk));
         if ack > best {
             return Err(LogError::AckTooStrong { asked: ack, best });
         }

@@ -7,7 +7,7 @@ use contracts::{
     openapi,
 };
 use serde_json::json;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The format that Prometheus scrapes.
 pub const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,7 +21,7 @@ pub type Gauges = dyn Fn(&mut String) + Send + Sync;
 pub(crate) fn routes(
     ready: Arc<Ready>,
     gauges: Arc<Gauges>,
-    telemetry: Arc<OnceLock<Arc<Telemetry>>>,
+    telemetry: Arc<OnceLock<Weak<Telemetry>>>,
 ) -> Vec<Route> {
     vec![
         Route::new("common", "GET", "/health", |_, _| Ok(Response::json(200, &json!({"status": "ok"})))),
@@ -34,7 +34,7 @@ pub(crate) fn routes(
         Route::new("common", "GET", "/metrics", move |_, _| {
             let mut text = String::new();
             gauges(&mut text);
-            if let Some(telemetry) = telemetry.get() {
+            if let Some(telemetry) = telemetry.get().and_then(Weak::upgrade) {
                 telemetry.render(&mut text);
             }
             Ok(Response::body(200, EXPOSITION, text.into_bytes()))
