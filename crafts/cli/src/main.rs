@@ -6,6 +6,7 @@
 mod agent;
 mod ask;
 mod conform;
+mod course;
 mod doctor;
 mod run;
 mod style;
@@ -41,6 +42,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Hold the contracts against services at some URL, in whatever language they are written.
     Conform(conform::ConformArgs),
+    /// The phases of the course: list them, write them as git branches.
+    Phases(course::PhasesArgs),
+    /// Show what one phase changes against another: `craft diff 1.2 1.3`.
+    Diff(course::DiffArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +59,8 @@ fn main() -> ExitCode {
         Command::Alerts(args) => ask::alerts(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Conform(args) => conform::run(&args),
+        Command::Phases(args) => course::phases(&args),
+        Command::Diff(args) => course::diff(&args),
     };
     result.unwrap_or_else(|e| {
         style::say(&format!("craft: {e:#}"));
