@@ -1,1 +1,3 @@
 //! The phases of craft 1.
+
+pub mod parse;

@@ -29,11 +29,12 @@ struct Collect(Vec<Owned>);
 
 impl Sink for Collect {
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
+        let labels = sample.labels.iter().filter(|(_, value)| !value.is_empty());
         self.0.push(Owned {
             name: sample.name.to_owned(),
             value_bits: sample.value.to_bits(),
             timestamp: sample.timestamp,
-            labels: sample.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            labels: labels.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             client: sample.client.to_owned(),
         });
         Ok(())

@@ -1,0 +1,3 @@
+//! Superseded ways to read a request's text.
+
+pub mod find;
