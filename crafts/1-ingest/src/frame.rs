@@ -3,7 +3,7 @@
 //! Requests are all or nothing, but many of them share a frame. So each begins with a mark, and one that turns out to
 //! be wrong is rolled back to it. A frame keeps its buffers when it is cleared: once warm it allocates nothing.
 
-use crate::slots::{Incoming, Row, Sink};
+use crate::slots::{Incoming, Row, Series, Sink};
 use contracts::{
     Batch, BatchError, BatchMark,
     ingest::partition_of,
@@ -146,6 +146,23 @@ impl Sink for Frame {
         }
         Ok(())
     }
+
+    /// The labels are sorted, checked and copied once for every batch that the samples fill.
+    fn push_series(&mut self, series: &Series<'_>) -> Result<(), BatchError> {
+        let partition = self.partition_of(series.client);
+        let mut row = None;
+        for &(timestamp, value) in series.samples {
+            let slot = self.slot_for(partition);
+            let batch = &mut self.batches[slot].batch;
+            let of = match row {
+                Some((of, in_slot)) if in_slot == slot => of,
+                _ => batch.series(named(series.labels, series.name))?,
+            };
+            batch.push(of, timestamp, value)?;
+            row = Some((of, slot));
+        }
+        Ok(())
+    }
 }
 
 fn named<'a>(labels: &'a [(&'a str, &'a str)], name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -216,6 +233,38 @@ mod tests {
         let encoded = |frame: &Frame| frame.batches().map(|(_, batch)| batch.encode()).collect::<Vec<_>>();
         assert_eq!(encoded(&rows), encoded(&singly));
         assert_eq!(rows.samples(), 3);
+    }
+
+    #[test]
+    fn a_series_is_the_same_as_its_samples_one_by_one() {
+        let labels = &[("host", "web-1"), ("Above", "x"), ("gone", "")];
+        let samples = &[(TimestampMs(7), 1.0), (TimestampMs(3), f64::NAN), (TimestampMs(-1), 3.0)];
+        let (client, name) = ("", "cpu");
+        let (mut whole, mut singly) = (Frame::new(1), Frame::new(1));
+        let refused = whole.push_series(&Series { client, name, labels, samples }).unwrap_err();
+        let each =
+            samples.iter().map(|&(timestamp, value)| Incoming { client, name, labels, timestamp, value });
+        assert_eq!(each.map(|sample| singly.push(&sample)).find_map(Result::err), Some(refused));
+        let encoded = |frame: &Frame| frame.batches().map(|(_, batch)| batch.encode()).collect::<Vec<_>>();
+        assert_eq!(encoded(&whole), encoded(&singly));
+        assert_eq!(whole.samples(), 2);
+    }
+
+    #[test]
+    fn a_series_that_outgrows_a_batch_goes_on_in_the_next() {
+        let labels = &[("host", "web-1")];
+        let samples: Vec<_> = (0..BATCH_SAMPLES as i64 + 10).map(|i| (TimestampMs(i), i as f64)).collect();
+        let mut frame = Frame::new(1);
+        frame.push_series(&Series { client: "", name: "cpu", labels, samples: &samples }).unwrap();
+        assert!(frame.batches().count() > 1);
+        let mut back = Vec::new();
+        for (_, batch) in frame.batches() {
+            let bytes = batch.encode();
+            let view = BatchView::parse(&bytes).unwrap();
+            back.extend(view.samples().map(|s| (s.timestamp, s.value)));
+            assert!(view.samples().all(|s| view.labels(s.series).to_string() == "cpu{host=\"web-1\"}"));
+        }
+        assert_eq!(back, samples);
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 use crate::{
     frame::Frame,
-    slots::{Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Sink, Submit, Worker},
+    slots::{
+        Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Series, Sink, Submit, Worker,
+    },
     wire::{Format, Taken, influx, prometheus, remote_write},
 };
 use contracts::{
@@ -270,6 +272,11 @@ impl Sink for Named<'_> {
     fn push_row(&mut self, row: &Row<'_>) -> Result<(), BatchError> {
         let client = if row.client.is_empty() { self.client } else { row.client };
         self.frame.push_row(&Row { client, ..*row })
+    }
+
+    fn push_series(&mut self, series: &Series<'_>) -> Result<(), BatchError> {
+        let client = if series.client.is_empty() { self.client } else { series.client };
+        self.frame.push_series(&Series { client, ..*series })
     }
 }
 
