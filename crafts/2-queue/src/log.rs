@@ -261,6 +261,8 @@ impl Shared {
         while walk.next_offset() < span.end.offset {
             let record = match walk.step() {
                 Ok(Some(record)) => record,
+                // What is whole before the damage is given first, so that a reader comes as far as one can.
+                _ if !out.is_empty() => break,
                 Ok(None) => return Err(self.damaged(span, span.end.at, "records are missing behind it")),
                 Err(Stop::Damage { at, why }) => return Err(self.damaged(span, at, &why)),
                 Err(Stop::Io(e)) => return Err(self.damaged(span, walk.at(), &e.to_string())),
