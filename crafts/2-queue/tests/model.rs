@@ -173,7 +173,8 @@ fn a_fetch_finds_its_first_record_wherever_it_lies() {
     for round in 0..4 {
         let mut writer = producer(&log);
         for _ in 0..400 {
-            let payload: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(rng.usize(..5000)).collect();
+            let bytes = rng.usize(..5000);
+            let payload: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(bytes).collect();
             writer.submit(NewRecord { partition: FIRST, payload: &payload }).unwrap();
             model.waiting.push(payload);
         }
