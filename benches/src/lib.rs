@@ -1,11 +1,31 @@
 //! Benchmarks, their results, and the comparisons with real peers.
 //!
-//! Each comparison is a program in `src/bin/` that runs by itself and writes one file into `results/`. What they
-//! share is here: finding and pinning other people's programs ([`tool`]), a floor server ([`nginx`]), knowing when the
-//! machine was busy with other things ([`noise`]), and the few
-//! statistics that are used ([`stats`]).
+//! The bench of a craft puts every phase of it under every load that shows something ([`loads`], [`ladder`]) and writes
+//! one file with all that was seen ([`results`]). Everything that is told — the report, the book's tables, a comparison
+//! of two machines — is worked out from such a file and from nothing else.
+//!
+//! Measured are processes: a [`server`] that serves one phase, on a core of its own, and the [`traffic`] on another.
+//! What a server uses is asked of the kernel ([`process`], [`mod@strace`]); what others used meanwhile, too ([`noise`]).
+//! Other people's programs are found and pinned by [`tool`].
 
+pub mod compare;
+pub mod course;
+pub mod goals;
+pub mod ladder;
+pub mod loads;
 pub mod nginx;
 pub mod noise;
+pub mod parts;
+pub mod peers;
+pub mod process;
+pub mod profile;
+pub mod progress;
+pub mod report;
+pub mod results;
+pub mod server;
 pub mod stats;
+pub mod strace;
+pub mod summary;
 pub mod tool;
+pub mod traffic;
+pub mod wrk;

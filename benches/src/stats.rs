@@ -1,6 +1,6 @@
-//! The middle of a few rounds. Medians, because one disturbed round must not decide.
+//! The middle of a few rounds, and how sure one can be of it. Medians, because one disturbed round must not decide.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The middle value, or the mean of the two in the middle; `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
@@ -15,7 +15,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// A median and how far the rounds lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle.
     pub median: f64,
@@ -34,6 +34,43 @@ impl Spread {
     }
 }
 
+/// Resamples of a bootstrap: enough that the interval no longer moves.
+const RESAMPLES: usize = 10_000;
+
+/// A median and its 95 % bootstrap interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The middle.
+    pub median: f64,
+    /// 2.5 % of the resamples' medians lie below.
+    pub low: f64,
+    /// 2.5 % of them lie above.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// The percentile bootstrap (Efron, 1979): what would the median have been, had other rounds been drawn? With few
+    /// rounds this is as good as all of them, which is what few rounds deserve. The same values give the same interval.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let median_of_all = median(values)?;
+        let mut random = fastrand::Rng::with_seed(0x5eed);
+        let mut medians: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|_| {
+                let drawn: Vec<f64> = values.iter().map(|_| values[random.usize(..values.len())]).collect();
+                median(&drawn)
+            })
+            .collect();
+        medians.sort_by(f64::total_cmp);
+        let tail = RESAMPLES / 40;
+        Some(Self { median: median_of_all, low: medians[tail], high: medians[RESAMPLES - 1 - tail] })
+    }
+
+    /// Whether the interval leaves no doubt that this differs from 1, and the rounds are enough to say so.
+    pub fn differs_from_1(&self) -> bool {
+        self.low > 1.0 || self.high < 1.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +81,29 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 9.0]), Some(3.0));
         assert_eq!(median(&[4.0, 1.0, 9.0, 2.0]), Some(3.0));
         assert_eq!(Spread::of(&[2.0, 1.0]), Some(Spread { median: 1.5, min: 1.0, max: 2.0 }));
+    }
+
+    #[test]
+    fn the_interval_of_equal_rounds_has_no_width() {
+        assert_eq!(Estimate::of(&[]), None);
+        let same = Estimate::of(&[2.0; 5]).unwrap();
+        assert_eq!(same, Estimate { median: 2.0, low: 2.0, high: 2.0 });
+        assert!(same.differs_from_1());
+    }
+
+    #[test]
+    fn the_interval_of_five_rounds_is_all_of_them() {
+        let few = Estimate::of(&[1.4, 0.9, 1.2, 1.1, 1.3]).unwrap();
+        assert_eq!(few, Estimate { median: 1.2, low: 0.9, high: 1.4 });
+        assert!(!few.differs_from_1(), "one round below 1 among five is too much");
+    }
+
+    #[test]
+    fn the_interval_narrows_with_the_rounds_as_theory_has_it() {
+        // The 95 % interval of a median of n from a uniform distribution on 0..2 is close to 1 ± 1.96 / √n.
+        let values: Vec<f64> = (0..400).map(|n| f64::from(n) / 200.0).collect();
+        let many = Estimate::of(&values).unwrap();
+        assert!((many.low - 0.902).abs() < 0.03 && (many.high - 1.098).abs() < 0.03, "{many:?}");
+        assert_eq!(Estimate::of(&values), Some(many), "the same values give the same interval");
     }
 }

@@ -23,6 +23,13 @@ pub fn find(program: &str, package: &str) -> Result<PathBuf> {
         .with_context(|| format!("{program} is not installed; on Debian: apt install {package}"))
 }
 
+/// The first line of what the program says of itself, on whichever stream.
+pub fn version(program: &Path, flag: &str) -> String {
+    let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
 /// Pins server and generator to a core each, where that is possible.
 #[derive(Clone, Debug)]
 pub struct Pinning {
@@ -40,6 +47,11 @@ impl Pinning {
             _ => None,
         };
         Self { taskset, cores }
+    }
+
+    /// Nothing is pinned: everybody may use every core.
+    pub fn none() -> Self {
+        Self { taskset: None, cores: None }
     }
 
     /// A command that runs `program` on the server's core.

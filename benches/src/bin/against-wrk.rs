@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use benches::nginx::Nginx;
 use benches::noise::{Noise, OTHERS_CORES_MAX};
 use benches::stats::Spread;
-use benches::tool::{Pinning, find};
+use benches::tool::{Pinning, find, version};
 use clap::Parser;
 use load_tester::format::FormatName;
 use load_tester::provenance::Provenance;
@@ -308,13 +308,6 @@ fn output(command: &mut Command) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed with {}: {}", output.status, said.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The first line of what the program says of itself, on whichever stream.
-fn version(program: &Path, flag: &str) -> String {
-    let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
 fn url(server: &Nginx) -> String {

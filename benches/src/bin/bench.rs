@@ -1,0 +1,459 @@
+//! `craft bench` and `craft profile`, as a program of their own: `craft` builds it and passes its words on, so that the
+//! tool one works with every day needs nothing of what is needed to measure.
+//!
+//! Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+use anyhow::{Context, Result, bail, ensure};
+use benches::{
+    compare, course,
+    ladder::{self, Ladder},
+    loads::{self, Load},
+    parts,
+    peers::{Contest, Programs},
+    profile::{self, Profile},
+    progress::Progress,
+    report,
+    results::{self, Results, SCHEMA, Slice, Subject, Workload},
+    tool::Pinning,
+    traffic::{self, AS_LOAD_TESTER, AS_SLOW_CLIENTS},
+};
+use clap::{Args, Parser, Subcommand};
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// Measure the phases, compare them, and tell.
+#[derive(Parser, Debug)]
+#[command(name = "craft bench", bin_name = "craft bench", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Put the phases of ingestion under every load that shows something
+    Craft1(Craft1),
+    /// Measure nginx, axum and chosen phases side by side
+    Peers(Peers),
+    /// Show where a phase spends its processor time, as a flame graph
+    Profile(ProfileArguments),
+    /// Hold two results files against each other, as ratios
+    Compare(Compare),
+    /// Write a report, or the book's tables, from a results file
+    Report(Report),
+}
+
+#[derive(Args, Debug)]
+struct Craft1 {
+    /// Phases, as in 3, 0-9 or 0,5-7
+    #[arg(long, default_value = "0-9", value_parser = parse_phases)]
+    phases: Phases,
+    /// Loads by name, with commas; all by default, and --list-loads says which there are
+    #[arg(long, value_delimiter = ',')]
+    loads: Vec<String>,
+    /// Print the loads and what they show
+    #[arg(long)]
+    list_loads: bool,
+    /// Rounds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of a measurement
+    #[arg(long, default_value_t = 3.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// Two rounds of one second under two loads: is everything in its place?
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
+    /// What samples' values are derived from
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Seconds to wait, all in all, for other processes to leave the machine alone
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// Leave out the parts that are measured alone
+    #[arg(long)]
+    no_parts: bool,
+    /// Where the results go
+    #[arg(long, default_value = "benches/results/craft1.json")]
+    out: PathBuf,
+    /// The results on stdout too
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Peers {
+    /// Phases, as in 3, 0-9 or 0,5-7
+    #[arg(long, default_value = "0,5,8,9", value_parser = parse_phases)]
+    phases: Phases,
+    /// Install what is missing through apt (Debian)
+    #[arg(long)]
+    install: bool,
+    /// Rounds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of a measurement
+    #[arg(long, default_value_t = 3.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// What samples' values are derived from
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Seconds to wait, all in all, for other processes to leave the machine alone
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// Where the results go
+    #[arg(long, default_value = "benches/results/peers-craft1.json")]
+    out: PathBuf,
+    /// The results on stdout too
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct ProfileArguments {
+    /// Which craft
+    #[arg(value_parser = ["ingest"])]
+    craft: String,
+    /// Which phase of it
+    #[arg(long, default_value_t = 9)]
+    phase: u32,
+    /// Under which load; craft bench craft1 --list-loads says which there are
+    #[arg(long, default_value = "plain")]
+    load: String,
+    /// How long
+    #[arg(long, default_value_t = 10.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// Where the flame graph goes
+    #[arg(long, default_value = "flame.svg")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct Compare {
+    /// The one
+    a: PathBuf,
+    /// The other
+    b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["html", "book"]))]
+struct Report {
+    /// Results of the phases
+    #[arg(default_value = "benches/results/craft1.json")]
+    results: PathBuf,
+    /// Results of the peers [default: peers-… beside the others, if it is there]
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
+    /// One page with charts, into this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// The tables that the book includes, into this directory
+    #[arg(long, value_name = "DIR")]
+    book: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+struct Phases(Vec<u32>);
+
+fn parse_phases(text: &str) -> Result<Phases, String> {
+    let number = |text: &str| text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a phase"));
+    let mut phases = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last > 99 {
+            return Err(format!("{part:?} is not a range of phases"));
+        }
+        phases.extend(first..=last);
+    }
+    phases.sort_unstable();
+    phases.dedup();
+    Ok(Phases(phases))
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.1..=20.0).contains(&seconds) { Ok(seconds) } else { Err("it is from 0.1 to 20".to_owned()) }
+}
+
+fn main() -> ExitCode {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == AS_LOAD_TESTER) {
+        words.remove(1);
+        return load_tester::cli::main(words);
+    }
+    if words.get(1).is_some_and(|word| word == AS_SLOW_CLIENTS) {
+        let words: Vec<String> = words[2..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        return exit(allow_many_files().and_then(|()| traffic::slow_clients(&words)));
+    }
+    exit(match Arguments::parse().command {
+        Command::Craft1(arguments) => craft1(&arguments),
+        Command::Peers(arguments) => peers(&arguments),
+        Command::Profile(arguments) => profile(&arguments),
+        Command::Compare(arguments) => compare(&arguments),
+        Command::Report(arguments) => report(&arguments),
+    })
+}
+
+fn exit(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("craft bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn craft1(arguments: &Craft1) -> Result<()> {
+    let loads = chosen_loads(arguments)?;
+    if arguments.list_loads {
+        return list(&loads);
+    }
+    let run = Run::begin(&arguments.phases)?;
+    let (rounds, seconds) = if arguments.quick { (2, 1.0) } else { (arguments.rounds, arguments.seconds) };
+    let ladder = Ladder {
+        program: run.phase_server.clone(),
+        pinning: run.pinning.clone(),
+        loads: &loads,
+        phases: &run.phases,
+        rounds,
+        seconds,
+        patience: Duration::from_secs(arguments.patience),
+    };
+    let progress = Progress::new(ladder.slices() + ladder.counts());
+    let slices = ladder.run(&progress)?;
+    let counts = ladder.count(&progress);
+    progress.finish();
+    let parts = if arguments.no_parts { Vec::new() } else { parts::measure(&run.root)? };
+    let workload =
+        Workload { seed: arguments.seed, rounds, seconds, pinned_to_cores: run.pinning.cores, loads };
+    let mut reproduce = reproduce("craft1", &arguments.phases, &workload);
+    if !arguments.loads.is_empty() {
+        reproduce.push_str(&format!(" --loads {}", arguments.loads.join(",")));
+    }
+    let subjects = run.subjects.clone();
+    let results = Results { counts, parts, ..run.results("craft1", reproduce, workload, subjects, slices) };
+    deliver(&results, &run.root.join(&arguments.out), arguments.json)
+}
+
+fn peers(arguments: &Peers) -> Result<()> {
+    let run = Run::begin(&arguments.phases)?;
+    let loads = loads::peers(arguments.seed);
+    let contest = Contest {
+        programs: Programs::find(&run.root, arguments.install)?,
+        phase_server: run.phase_server.clone(),
+        pinning: run.pinning.clone(),
+        loads: &loads,
+        phases: &run.phases,
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        patience: Duration::from_secs(arguments.patience),
+    };
+    let progress = Progress::new(contest.slices());
+    let slices = contest.run(&progress)?;
+    progress.finish();
+    let subjects = contest.subjects(&run.subjects);
+    let workload = Workload {
+        seed: arguments.seed,
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        pinned_to_cores: run.pinning.cores,
+        loads: loads.clone(),
+    };
+    let reproduce = reproduce("peers", &arguments.phases, &workload);
+    let results = run.results("peers-craft1", reproduce, workload, subjects, slices);
+    deliver(&results, &run.root.join(&arguments.out), arguments.json)
+}
+
+fn profile(arguments: &ProfileArguments) -> Result<()> {
+    let load = find_load(&loads::craft1(42), &arguments.load)?;
+    eprintln!(
+        "profiling {} phase {} under {} for {} s",
+        arguments.craft, arguments.phase, load.name, arguments.seconds
+    );
+    let profiled = Profile {
+        program: &ladder::phase_server()?,
+        phase: arguments.phase,
+        load: &load,
+        seconds: arguments.seconds,
+        out: &arguments.out,
+    }
+    .run()?;
+    print_line(profile::text(&profiled).trim_end())?;
+    eprintln!(
+        "{:.0} requests/s while it was sampled; the flame graph is in {}",
+        profiled.requests.ok_per_s,
+        arguments.out.display()
+    );
+    Ok(())
+}
+
+/// What every measurement begins with.
+struct Run {
+    begun: Instant,
+    started_at: String,
+    root: PathBuf,
+    phase_server: PathBuf,
+    pinning: Pinning,
+    /// Those that were asked for and can be served.
+    phases: Vec<u32>,
+    subjects: Vec<Subject>,
+}
+
+impl Run {
+    fn begin(asked: &Phases) -> Result<Self> {
+        let (begun, started_at) = (Instant::now(), jiff::Timestamp::now().to_string());
+        let root = root()?;
+        let phase_server = ladder::phase_server()?;
+        let course = course::phases_of(&root.join("crafts/phases.toml"), 1)?;
+        let served = ladder::served(&phase_server)?;
+        let phases: Vec<u32> = asked.0.iter().copied().filter(|phase| served.contains(phase)).collect();
+        ensure!(!phases.is_empty(), "none of these phases can be served; there are {served:?}");
+        allow_many_files()?;
+        let subject = |phase: &u32| {
+            let row = course.iter().find(|row| row.number == *phase).cloned();
+            let title = row.as_ref().map_or_else(String::new, |row| row.title.clone());
+            Subject { name: format!("phase{phase}"), title, phase: row }
+        };
+        let subjects = phases.iter().map(subject).collect();
+        Ok(Self { begun, started_at, root, phase_server, pinning: Pinning::detect(), phases, subjects })
+    }
+
+    /// Of what was seen, with everything that it depends on.
+    fn results(
+        &self,
+        bench: &str,
+        reproduce: String,
+        workload: Workload,
+        subjects: Vec<Subject>,
+        slices: Vec<Slice>,
+    ) -> Results {
+        Results {
+            schema: SCHEMA.to_owned(),
+            bench: bench.to_owned(),
+            reproduce,
+            started_at: self.started_at.clone(),
+            seconds_taken: self.begun.elapsed().as_secs_f64(),
+            provenance: traffic::provenance(),
+            lock_hash: results::lock_hash(&self.root),
+            workload,
+            subjects,
+            slices,
+            counts: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+}
+
+fn deliver(results: &Results, path: &Path, json: bool) -> Result<()> {
+    results.write(path)?;
+    eprintln!("written to {}", path.display());
+    if json { print_line(&serde_json::to_string(results)?) } else { Ok(()) }
+}
+
+fn compare(arguments: &Compare) -> Result<()> {
+    let (a, b) = (Results::read(&arguments.a)?, Results::read(&arguments.b)?);
+    let lines = compare::compare(&a, &b).context("these files cannot be compared")?;
+    if arguments.json {
+        return print_line(&serde_json::to_string(&lines)?);
+    }
+    print_line(compare::text(&a, &b, &lines).trim_end())
+}
+
+fn report(arguments: &Report) -> Result<()> {
+    let results = Results::read(&arguments.results)?;
+    let beside = arguments.results.with_file_name(format!("peers-{}.json", results.bench));
+    let peers = match &arguments.peers {
+        Some(path) => Some(Results::read(path)?),
+        None if beside.is_file() => Some(Results::read(&beside)?),
+        None => None,
+    };
+    if let Some(path) = &arguments.html {
+        std::fs::write(path, report::html(&results, peers.as_ref()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        print_line(&path.display().to_string())?;
+    }
+    if let Some(directory) = &arguments.book {
+        for path in report::book(&results, peers.as_ref(), directory)? {
+            print_line(&path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn chosen_loads(arguments: &Craft1) -> Result<Vec<Load>> {
+    let all = loads::craft1(arguments.seed);
+    match (&arguments.loads[..], arguments.quick) {
+        ([], false) => Ok(all),
+        ([], true) => {
+            Ok(all.into_iter().filter(|load| ["plain", "fifty"].contains(&load.name.as_str())).collect())
+        }
+        (names, _) => names.iter().map(|name| find_load(&all, name)).collect(),
+    }
+}
+
+fn find_load(all: &[Load], name: &str) -> Result<Load> {
+    let found = all.iter().find(|load| load.name == name).cloned();
+    found.with_context(|| {
+        let there_are: Vec<_> = all.iter().map(|load| load.name.as_str()).collect();
+        format!("there is no load {name:?}; there are {}", there_are.join(", "))
+    })
+}
+
+fn list(loads: &[Load]) -> Result<()> {
+    loads.iter().try_for_each(|load| print_line(&format!("{:<11} {}", load.name, load.shows)))
+}
+
+fn reproduce(bench: &str, phases: &Phases, workload: &Workload) -> String {
+    let phases: Vec<String> = phases.0.iter().map(u32::to_string).collect();
+    let Workload { rounds, seconds, seed, .. } = workload;
+    format!(
+        "cargo craft bench {bench} --phases {} --rounds {rounds} --seconds {seconds} --seed {seed}",
+        phases.join(",")
+    )
+}
+
+/// The directory of the project, from wherever in it the command was given.
+fn root() -> Result<PathBuf> {
+    let here = std::env::current_dir().context("there is no current directory")?;
+    let root = here.ancestors().find(|directory| directory.join("crafts/phases.toml").is_file());
+    match root {
+        Some(root) => Ok(root.to_owned()),
+        None => bail!("{} lies outside the project: no crafts/phases.toml above it", here.display()),
+    }
+}
+
+/// Ten thousand connections need as many descriptors, here and in every child.
+fn allow_many_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .context("cannot raise the limit of open files")
+}
+
+fn print_line(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_given_as_numbers_and_ranges() {
+        assert_eq!(parse_phases("0-2,7,5-6").unwrap().0, [0, 1, 2, 5, 6, 7]);
+        assert_eq!(parse_phases("3").unwrap().0, [3]);
+        for wrong in ["", "a", "5-3", "0-1000", "1,,2"] {
+            assert!(parse_phases(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Samples what the process is doing, a hundred times a second of processor time, and draws it.
+//!
+//! A flame graph: each box is a function, its width the share of the samples in which it was on the stack, and what it
+//! called stands on it (Gregg, 2016). Only what runs is sampled: a thread that waits for a lock or a disk is not seen.
+
+use anyhow::{Context, Result};
+use benches::server::Hot;
+use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// Samples a second of processor time: not a divisor of the kernel's own tick, so that the two do not march in step.
+const SAMPLES_PER_S: i32 = 997;
+
+/// Functions that are named in words.
+const TOP: usize = 15;
+
+/// A profile under way.
+pub(crate) struct Profiler {
+    guard: ProfilerGuard<'static>,
+    path: PathBuf,
+}
+
+impl Profiler {
+    pub(crate) fn start(path: &Path) -> Result<Self> {
+        let guard = ProfilerGuardBuilder::default()
+            .frequency(SAMPLES_PER_S)
+            // The unwinder must not interrupt itself, nor walk through what has no frames to walk.
+            .blocklist(&["libc", "libgcc", "pthread", "vdso"])
+            .build()
+            .context("cannot sample this process")?;
+        Ok(Self { guard, path: path.to_owned() })
+    }
+
+    /// Writes the flame graph, and returns the functions in which most samples fell.
+    pub(crate) fn finish(self) -> Result<Vec<Hot>> {
+        let report = self.guard.report().frames_post_processor(without_thread).build()?;
+        let file =
+            File::create(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
+        report.flamegraph(file).context("cannot draw the flame graph")?;
+        Ok(hottest(&report))
+    }
+}
+
+/// Threads of one kind are drawn as one.
+fn without_thread(frames: &mut Frames) {
+    frames.thread_name.clear();
+    frames.thread_id = 0;
+}
+
+/// By the samples in which a function itself ran, with those in which it or what it called did.
+fn hottest(report: &Report) -> Vec<Hot> {
+    let (mut own, mut with_callees) = (BTreeMap::<String, isize>::new(), BTreeMap::<String, isize>::new());
+    let mut all = 0;
+    for (frames, count) in &report.data {
+        all += count;
+        let names = frames.frames.iter().flatten().map(|symbol| symbol.name());
+        let names: Vec<String> = names.collect();
+        if let Some(innermost) = names.first() {
+            *own.entry(innermost.clone()).or_default() += count;
+        }
+        for name in names.into_iter().collect::<BTreeSet<_>>() {
+            *with_callees.entry(name).or_default() += count;
+        }
+    }
+    let share = |count: isize| count as f64 / all.max(1) as f64;
+    let mut hot: Vec<Hot> = own
+        .into_iter()
+        .map(|(function, count)| Hot {
+            total: share(with_callees.get(&function).copied().unwrap_or_default()),
+            own: share(count),
+            function,
+        })
+        .collect();
+    hot.sort_by(|a, b| b.own.total_cmp(&a.own));
+    hot.truncate(TOP);
+    hot
+}

@@ -1,0 +1,78 @@
+//! Where a phase spends its processor time: its server samples itself while it is loaded, and draws what it saw.
+
+use crate::{
+    loads::Load,
+    server::{Hot, LastWords, PhaseServer, Setting},
+    tool::Pinning,
+    traffic::{self, Requests},
+};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+/// What to look at.
+#[derive(Debug)]
+pub struct Profile<'a> {
+    /// The server's program.
+    pub program: &'a Path,
+    /// Its phase's number.
+    pub phase: u32,
+    /// Under what.
+    pub load: &'a Load,
+    /// How long.
+    pub seconds: f64,
+    /// Where the flame graph goes.
+    pub out: &'a Path,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Profiled {
+    /// The functions in which most samples fell.
+    pub top: Vec<Hot>,
+    /// What the load saw. A server that samples itself is a little slower.
+    pub requests: Requests,
+}
+
+impl Profile<'_> {
+    /// Loads the server and has it draw.
+    ///
+    /// # Errors
+    /// When the server or the load fails, or the graph cannot be written.
+    pub fn run(&self) -> Result<Profiled> {
+        if self.load.overload || self.load.kill || self.load.beside.is_some() {
+            bail!("under the load {} there is more than one thing to see; choose another", self.load.name);
+        }
+        let pinning = if self.load.all_cores { Pinning::none() } else { Pinning::detect() };
+        let setting =
+            Setting { phase: format!("phase{}", self.phase), log: self.load.log.clone(), allocations: false };
+        let directory = self.load.log.file.then(tempfile::tempdir).transpose()?;
+        let path = directory.as_ref().map(tempfile::TempDir::path);
+        let out = std::path::absolute(self.out)?;
+        let out = out.to_str().context("the file for the flame graph has an odd name")?;
+        let server = PhaseServer::start(self.program, &pinning, &setting, path, &["--profile", out])?;
+        let requests = traffic::run(&pinning, server.port, &self.load.traffic, self.seconds)?;
+        let LastWords { top, .. } = server.drain()?;
+        Ok(Profiled { top, requests })
+    }
+}
+
+/// The hottest functions, for people.
+pub fn text(profiled: &Profiled) -> String {
+    let mut text = format!("{:>6}  {:>6}  function\n", "own", "total");
+    for hot in &profiled.top {
+        text.push_str(&format!("{:>5.1}%  {:>5.1}%  {}\n", hot.own * 100.0, hot.total * 100.0, hot.function));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hottest_functions_are_told_in_percent() {
+        let hot = Hot { function: "parse".to_owned(), own: 0.25, total: 0.5 };
+        let text = text(&Profiled { top: vec![hot], requests: Requests::default() });
+        assert!(text.contains(" 25.0%   50.0%  parse"), "{text}");
+    }
+}
