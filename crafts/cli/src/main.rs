@@ -5,9 +5,11 @@
 
 mod agent;
 mod ask;
+mod bench;
 mod conform;
 mod course;
 mod doctor;
+mod profile;
 mod run;
 mod style;
 
@@ -46,6 +48,10 @@ enum Command {
     Phases(course::PhasesArgs),
     /// Show what one phase changes against another: `craft diff 1.2 1.3`.
     Diff(course::DiffArgs),
+    /// Measure the phases and peers, compare results, write reports. `craft bench --help` says more.
+    Bench(bench::BenchArgs),
+    /// Show where a phase spends its processor time, as a flame graph.
+    Profile(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::run(&args),
         Command::Phases(args) => course::phases(&args),
         Command::Diff(args) => course::diff(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
     };
     result.unwrap_or_else(|e| {
         style::say(&format!("craft: {e:#}"));
