@@ -1,0 +1,225 @@
+//! Slot: a request's samples → the log, by way of a queue in memory and a thread that empties it.
+//!
+//! A request puts its frame into the queue and is answered. The writer takes all that waits at once, submits it, and
+//! flushes once: the disk's time is shared by all of it, and no request spends any.
+//!
+//! What is wrong with it. The promise: a ticket settles when the queue has the frame, so it is worth
+//! [`Ack::Memory`], whatever was configured. What is queued when the process is killed was acknowledged and is lost; so
+//! is what the log takes and then loses. And the cost: every request takes the one lock, moves its buffers away and makes
+//! new ones, and wakes the writer.
+
+use contracts::{
+    ingest::IngestConfig,
+    queue::{Ack, Log, LogError, NewRecord, Placed, Producer, Ticket},
+};
+use ingest::{
+    frame::Frame,
+    slots::{Handoff, Lost, Submit},
+};
+use parking_lot::{Condvar, Mutex};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::Waker,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Bytes of frames that wait in the queue. Beyond: 503 `queue_full`. One frame may be larger if it is alone, and as much
+/// again may be on its way to the log.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// How soon a full log is asked again.
+const FULL_RETRY: Duration = Duration::from_millis(10);
+/// How often a log that settles late is looked after.
+const LATE_LOOK: Duration = Duration::from_millis(100);
+
+/// A queue of frames, and the thread that writes them.
+pub struct QueueWriter {
+    shared: Arc<Shared>,
+    writer: JoinHandle<Result<(), LogError>>,
+    partitions: u32,
+}
+
+impl Handoff for QueueWriter {
+    type Submit = QueueSubmit;
+
+    fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError> {
+        let producer = log.producer(config.ack)?;
+        let state = Mutex::new(State { frames: VecDeque::new(), bytes: 0, closing: false, failure: None });
+        let shared =
+            Arc::new(Shared { state, changed: Condvar::new(), waiting_max: config.waiting_batches_max });
+        let settle_timeout = config.settle_timeout;
+        let mut writer = Writer { shared: shared.clone(), producer, settle_timeout, give_up_at: None };
+        let spawned = thread::Builder::new().name("handoff".into()).spawn(move || writer.run_to_the_end());
+        let writer = spawned.map_err(|e| LogError::Failed(format!("no thread for the writer: {e}")))?;
+        Ok(Self { shared, writer, partitions: log.partitions() })
+    }
+
+    fn promise(_asked: Ack) -> Ack {
+        Ack::Memory
+    }
+
+    fn submitter(&self) -> Result<QueueSubmit, LogError> {
+        let frame = Frame::new(self.partitions);
+        Ok(QueueSubmit { shared: self.shared.clone(), frame, partitions: self.partitions, queued: 0 })
+    }
+
+    fn close(self) -> Result<(), LogError> {
+        self.shared.state.lock().closing = true;
+        self.shared.changed.notify_one();
+        self.writer.join().unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when a frame is queued, and when we are to close.
+    changed: Condvar,
+    /// Frames that wait at most.
+    waiting_max: usize,
+}
+
+/// What the lock protects.
+struct State {
+    frames: VecDeque<Frame>,
+    /// Memory that they hold.
+    bytes: usize,
+    closing: bool,
+    /// Why the writer has ended, once it has.
+    failure: Option<LogError>,
+}
+
+impl Shared {
+    /// Puts a frame into the queue.
+    fn push(&self, frame: &mut Frame, partitions: u32) -> Result<(), LogError> {
+        let bytes = frame.capacity_bytes();
+        let mut state = self.state.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        let has_bytes = state.frames.is_empty() || state.bytes + bytes <= WAITING_BYTES_MAX;
+        if state.frames.len() >= self.waiting_max.max(1) || !has_bytes {
+            return Err(LogError::Full);
+        }
+        state.bytes += bytes;
+        state.frames.push_back(std::mem::replace(frame, Frame::new(partitions)));
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for frames and takes all that are there; none once we are to close.
+    fn take_all(&self) -> VecDeque<Frame> {
+        let mut state = self.state.lock();
+        while state.frames.is_empty() && !state.closing {
+            self.changed.wait(&mut state);
+        }
+        state.bytes = 0;
+        std::mem::take(&mut state.frames)
+    }
+}
+
+/// One thread's way into the queue.
+pub struct QueueSubmit {
+    shared: Arc<Shared>,
+    frame: Frame,
+    partitions: u32,
+    /// Frames queued so far: the tickets, which settle at once.
+    queued: u64,
+}
+
+impl Submit for QueueSubmit {
+    fn frame(&mut self) -> &mut Frame {
+        &mut self.frame
+    }
+
+    fn submit(&mut self) -> Result<Ticket, LogError> {
+        if self.frame.is_empty() {
+            return Ok(Ticket(0)); // nothing to queue
+        }
+        self.shared.push(&mut self.frame, self.partitions).inspect_err(|_| self.frame.clear())?;
+        self.queued += 1;
+        Ok(Ticket(self.queued))
+    }
+
+    fn flush(&mut self) {}
+
+    fn settled(&mut self) -> Result<Ticket, Lost> {
+        Ok(Ticket(self.queued))
+    }
+
+    fn wait(&mut self, _upto: Ticket, _at_most: Duration) -> Result<Ticket, Lost> {
+        self.settled()
+    }
+
+    fn set_waker(&mut self, _waker: Waker) {} // nobody ever waits
+}
+
+/// What the writer's thread owns.
+struct Writer {
+    shared: Arc<Shared>,
+    producer: Box<dyn Producer>,
+    /// How long the log may stay full or silent once we are closing.
+    settle_timeout: Duration,
+    /// When that is over.
+    give_up_at: Option<Instant>,
+}
+
+impl Writer {
+    /// Runs; whatever ends it too early is told to every later request.
+    fn run_to_the_end(&mut self) -> Result<(), LogError> {
+        // After a panic nothing of this is looked at again.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| Err(panicked()));
+        self.shared.state.lock().failure = ended.clone().err();
+        ended
+    }
+
+    fn run(&mut self) -> Result<(), LogError> {
+        let (mut encoded, mut placed): (Vec<u8>, Vec<Placed>) = (Vec::new(), Vec::new());
+        loop {
+            let frames = self.shared.take_all();
+            if frames.is_empty() {
+                return Ok(());
+            }
+            let mut last = Ticket(0);
+            for (partition, batch) in frames.iter().flat_map(Frame::batches) {
+                encoded.clear();
+                batch.encode_into(&mut encoded);
+                last = self.submit(NewRecord { partition, payload: &encoded })?;
+            }
+            self.producer.flush()?;
+            // Not to acknowledge anything, only so that the queue fills up while the log is slow.
+            while self.producer.wait(last, LATE_LOOK)? < last {
+                self.check_patience(|timeout| LogError::Failed(format!("not settled after {timeout:?}")))?;
+            }
+            self.producer.placed(&mut placed); // or the log would have to remember
+            placed.clear();
+        }
+    }
+
+    /// Submits a record, as often as it takes. It was acknowledged: there is no way back.
+    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
+        loop {
+            match self.producer.submit(record) {
+                Err(LogError::Full) => self.producer.flush()?,
+                done => return done,
+            }
+            self.check_patience(|_| LogError::Full)?;
+            thread::sleep(FULL_RETRY);
+        }
+    }
+
+    /// The error, once we have been closing for longer than the log may take.
+    fn check_patience(&mut self, error: impl FnOnce(Duration) -> LogError) -> Result<(), LogError> {
+        if !self.shared.state.lock().closing {
+            return Ok(());
+        }
+        let at = *self.give_up_at.get_or_insert_with(|| Instant::now() + self.settle_timeout);
+        if at <= Instant::now() { Err(error(self.settle_timeout)) } else { Ok(()) }
+    }
+}
+
+fn panicked() -> LogError {
+    LogError::Failed("its writer panicked".into())
+}

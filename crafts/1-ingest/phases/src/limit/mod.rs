@@ -1,0 +1,3 @@
+//! Ways to say who may send how much.
+
+pub mod global;
