@@ -2,10 +2,49 @@
 //!
 //! Nearly every number that a monitoring agent sends is short: up to 19 digits fit a `u64`, and if they are below 2^53
 //! and the power of ten is small, one multiplication or division of two exact floats gives the correctly rounded
-//! result (W. D. Clinger, "How to read floating point numbers accurately", 1990). Everything else goes to the
-//! standard library, which is exact too and slower.
+//! result (W. D. Clinger, "How to read floating point numbers accurately", 1990). What has up to 19 digits and a power of
+//! ten below 2^64 takes one division of 128 bits. The rest goes to the standard library, which is exact too and slower.
 //!
 //! It does no trimming, knows no `NaN` or `Inf`, and allocates nothing.
+
+/// A number, rounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number {
+    /// The nearest `f64`, ties to even. Infinite if it is beyond the largest.
+    pub value: f64,
+    /// Bytes of its text.
+    pub bytes: usize,
+    /// Whether it has neither point nor exponent.
+    pub is_integer: bool,
+}
+
+/// The number that `bytes` begin with: [`Decimal::scan`] and [`Decimal::to_f64`] at once, which is faster.
+#[inline(always)]
+pub fn scan_f64(bytes: &[u8]) -> Option<Number> {
+    match Decimal::scan_short(bytes) {
+        Some(short) => Some(short.rounded(short.short_f64())),
+        None => scan_long_f64(bytes),
+    }
+}
+
+#[inline(never)]
+fn scan_long_f64(bytes: &[u8]) -> Option<Number> {
+    let decimal = Decimal::scan_long(bytes)?;
+    Some(decimal.rounded(decimal.to_f64()))
+}
+
+/// The integer `-? d+` that `bytes` begin with, and its bytes, if it fits.
+#[inline]
+pub fn scan_i64(bytes: &[u8]) -> Option<(i64, usize)> {
+    let negative = bytes.first() == Some(&b'-');
+    let sign_bytes = usize::from(negative);
+    let (number, digits) = scan_digits(&bytes[sign_bytes..], 0);
+    let end = sign_bytes + digits;
+    match i64::try_from(number) {
+        Ok(number) if (1..=19).contains(&digits) => Some((if negative { -number } else { number }, end)),
+        _ => Some((parsed(&bytes[..end])?, end)),
+    }
+}
 
 /// A decimal that was scanned, and not rounded yet. What stands behind it is its caller's to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +67,69 @@ pub struct Decimal<'a> {
 
 impl<'a> Decimal<'a> {
     /// Scans the longest `[+-]? (d+ [. d*] | . d+) ([eE] [+-]? d+)?` that `bytes` begin with.
-    #[inline]
+    // Inlined, so that nobody builds the whole of it in memory to look at a part.
+    #[inline(always)]
     pub fn scan(bytes: &'a [u8]) -> Option<Self> {
-        let sign = bytes.first().copied();
-        let negative = sign == Some(b'-');
-        let integer_at = usize::from(negative || sign == Some(b'+'));
-        let (mut mantissa, mut end) = scan_digits(bytes, integer_at, 0);
-        let integer_digits = end - integer_at;
+        match Self::scan_short(bytes) {
+            Some(short) => Some(short),
+            None => Self::scan_long(bytes),
+        }
+    }
+
+    /// Up to seven digits and a point, without a loop: the number of digits cannot be foreseen, and a branch that is
+    /// foreseen wrongly costs more than all of this. `None` says nothing.
+    #[inline(always)]
+    fn scan_short(bytes: &'a [u8]) -> Option<Self> {
+        let (negative, sign_bytes) = sign(bytes);
+        let word = u64::from_le_bytes(*bytes.get(sign_bytes..)?.first_chunk()?);
+        // The first byte of the text is the lowest of the word.
+        let values = word ^ (EVERY * 0x30);
+        let no_digits = no_digits(values);
+        let integer_bits = no_digits.trailing_zeros() & !7;
+        if integer_bits == u64::BITS {
+            return None;
+        }
+        let (mut digits, mut digit_bits, mut end_bits) = (values, integer_bits, integer_bits);
+        let mut fraction_digits = None;
+        let byte_at = |bits: u32| bytes.get(sign_bytes + (bits / 8) as usize).copied();
+        if byte_at(integer_bits) == Some(b'.') {
+            let behind_point = no_digits & (no_digits - 1);
+            end_bits = behind_point.trailing_zeros() & !7;
+            if end_bits == u64::BITS {
+                return None;
+            }
+            let before_point = (1 << integer_bits) - 1;
+            digits = (values & before_point) | ((values >> 8) & !before_point);
+            digit_bits = end_bits - 8;
+            fraction_digits = Some(((digit_bits - integer_bits) / 8) as usize);
+        }
+        if digit_bits == 0 || matches!(byte_at(end_bits), Some(b'e' | b'E')) {
+            return None;
+        }
+        // Leading zeros come in from below, and what stands behind the number falls out above.
+        let mantissa = join_digits(digits << (u64::BITS - digit_bits));
+        Some(Self {
+            text: &bytes[..sign_bytes + (end_bits / 8) as usize],
+            negative,
+            integer_digits: (integer_bits / 8) as usize,
+            fraction_digits,
+            has_exponent: false,
+            mantissa,
+            exponent: -i64::from((digit_bits - integer_bits) / 8),
+        })
+    }
+
+    #[inline(never)]
+    fn scan_long(bytes: &'a [u8]) -> Option<Self> {
+        let (negative, integer_at) = sign(bytes);
+        let (mut mantissa, integer_digits) = scan_digits(&bytes[integer_at..], 0);
+        let mut end = integer_at + integer_digits;
         let mut fraction_digits = None;
         if bytes.get(end) == Some(&b'.') {
-            let fraction_at = end + 1;
-            (mantissa, end) = scan_digits(bytes, fraction_at, mantissa);
-            fraction_digits = Some(end - fraction_at);
+            let (all_digits, digits) = scan_digits(&bytes[end + 1..], mantissa);
+            mantissa = all_digits;
+            fraction_digits = Some(digits);
+            end += 1 + digits;
         }
         let digits_behind = fraction_digits.unwrap_or(0);
         if integer_digits + digits_behind == 0 {
@@ -64,7 +154,7 @@ impl<'a> Decimal<'a> {
     /// The nearest `f64`, ties to even. Infinite if it is beyond the largest.
     #[inline]
     pub fn to_f64(&self) -> f64 {
-        self.exact_f64().unwrap_or_else(|| self.rounded_f64())
+        self.exact_f64().or_else(|| self.wide_f64()).unwrap_or_else(|| self.parsed_f64())
     }
 
     /// The integer, if it is one and fits.
@@ -106,8 +196,44 @@ impl<'a> Decimal<'a> {
         Some(if self.negative { -value } else { value })
     }
 
+    #[inline(always)]
+    fn rounded(&self, value: f64) -> Number {
+        Number { value, bytes: self.text.len(), is_integer: self.is_integer() }
+    }
+
+    /// The same for what [`Decimal::scan_short`] took: seven digits always fit.
+    #[inline(always)]
+    fn short_f64(&self) -> f64 {
+        let value = self.mantissa as f64 / POWERS_OF_TEN[self.fraction_digits.unwrap_or(0) & 7];
+        if self.negative { -value } else { value }
+    }
+
+    /// Up to 19 digits and a power of ten that fits 64 bits: the exact product, or a quotient of 62 bits at least and
+    /// whether it has a remainder, is rounded once. These are the numbers that programs print with all their digits.
+    #[inline]
+    fn wide_f64(&self) -> Option<f64> {
+        if self.mantissa == 0 || !self.fits_u64() {
+            return None;
+        }
+        let power = 10_u64.checked_pow(u32::try_from(self.exponent.unsigned_abs()).ok()?)?;
+        let value = if self.exponent >= 0 {
+            (u128::from(self.mantissa) * u128::from(power)) as f64
+        } else {
+            // Both fill their 64 bits; the quotient has 62 or 63, which leaves bits below the 53 of a float to round by.
+            let (shift, power_shift) = (self.mantissa.leading_zeros(), power.leading_zeros());
+            let dividend = u128::from(self.mantissa << shift) << 62;
+            let divisor = u128::from(power << power_shift);
+            let quotient = u64::try_from(dividend / divisor).ok()?;
+            let has_remainder = u128::from(quotient) * divisor != dividend;
+            let rounded = (quotient | u64::from(has_remainder)) as f64;
+            // A power of two, so that nothing is rounded again.
+            rounded * 2_f64.powi(i32::try_from(power_shift).ok()? - i32::try_from(shift).ok()? - 62)
+        };
+        Some(if self.negative { -value } else { value })
+    }
+
     #[cold]
-    fn rounded_f64(&self) -> f64 {
+    fn parsed_f64(&self) -> f64 {
         // What `scan` took is a subset of what the standard library takes.
         parsed(self.text).unwrap_or(f64::NAN)
     }
@@ -122,18 +248,21 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Goes over digits from `at` on, and appends them to `number`, modulo 2^64. Returns where they end.
+/// Appends the digits that `bytes` begin with to `number`, modulo 2^64. Returns how many there are.
 #[inline]
-fn scan_digits(bytes: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
-    while let Some(eight) = bytes.get(at..at + 8).and_then(eight_digits) {
+fn scan_digits(bytes: &[u8], mut number: u64) -> (u64, usize) {
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk()
+        && let Some(eight) = eight_digits(*eight)
+    {
         number = number.wrapping_mul(100_000_000).wrapping_add(eight);
-        at += 8;
+        rest = behind;
     }
-    while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
+    while let [byte @ b'0'..=b'9', behind @ ..] = rest {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        rest = behind;
     }
-    (number, at)
+    (number, bytes.len() - rest.len())
 }
 
 /// The power behind `e`, and where it ends. Powers beyond 9,999 are all the same: zero or infinity.
@@ -152,22 +281,38 @@ fn scan_exponent(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     (count > 0).then(|| (if negative { -power } else { power }, digits_at + count))
 }
 
-/// Eight digits at once: pairs, then fours, then all, each by one multiplication in a register of 64 bits (SWAR).
+/// One in every byte of a word.
+const EVERY: u64 = 0x0101_0101_0101_0101;
+
 #[inline]
-fn eight_digits(bytes: &[u8]) -> Option<u64> {
-    let word = u64::from_le_bytes(bytes.try_into().ok()?);
-    // A digit is 0x30 to 0x39: its high half is 3, and stays 3 if 6 is added. No addition carries into its neighbour
-    // as long as the first test holds for it.
-    let is_high_3 = (word & 0xf0f0_f0f0_f0f0_f0f0) == 0x3030_3030_3030_3030;
-    let is_low_below_10 =
-        (word.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0) == 0x3030_3030_3030_3030;
-    if !is_high_3 || !is_low_below_10 {
-        return None;
-    }
-    let digits = word & 0x0f0f_0f0f_0f0f_0f0f;
-    let pairs = digits.wrapping_mul((10 << 8) + 1) >> 8 & 0x00ff_00ff_00ff_00ff;
-    let fours = pairs.wrapping_mul((100 << 16) + 1) >> 16 & 0x0000_ffff_0000_ffff;
-    Some(fours.wrapping_mul((10_000 << 32) + 1) >> 32)
+fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
+    let values = u64::from_le_bytes(bytes) ^ (EVERY * 0x30);
+    let no_digits = no_digits(values);
+    (no_digits == 0).then(|| join_digits(values))
+}
+
+/// The high bit of every byte that is not the value of a digit: a value above 9 becomes at least 0x80 if 0x76 is added.
+/// No addition carries into its neighbour.
+#[inline(always)]
+fn no_digits(values: u64) -> u64 {
+    (((values & (EVERY * 0x7f)) + EVERY * 0x76) | values) & (EVERY * 0x80)
+}
+
+/// The number that eight digits make, the first of them in the lowest byte: pairs, then fours, then all, each by one
+/// multiplication of the whole word (SWAR).
+#[inline]
+fn join_digits(values: u64) -> u64 {
+    let pairs = (values.wrapping_mul((10 << 8) + 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul((100 << 16) + 1) >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul((10_000 << 32) + 1) >> 32
+}
+
+/// Whether there is a minus, and the bytes of either sign.
+#[inline]
+fn sign(bytes: &[u8]) -> (bool, usize) {
+    let first = bytes.first().copied();
+    let negative = first == Some(b'-');
+    (negative, usize::from(negative || first == Some(b'+')))
 }
 
 fn parsed<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
@@ -180,8 +325,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn scan(text: &str) -> Option<(&str, f64)> {
-        let decimal = Decimal::scan(text.as_bytes())?;
-        Some((std::str::from_utf8(decimal.text).unwrap(), decimal.to_f64()))
+        let decimal = Decimal::scan(text.as_bytes());
+        let at_once = scan_f64(text.as_bytes()).map(|n| (n.value.to_bits(), n.bytes, n.is_integer));
+        assert_eq!(decimal.map(|d| (d.to_f64().to_bits(), d.text.len(), d.is_integer())), at_once, "{text}");
+        decimal.map(|d| (std::str::from_utf8(d.text).unwrap(), d.to_f64()))
     }
 
     #[test]
@@ -208,12 +355,20 @@ mod tests {
         }
         for text in ["", "-", "+", ".", "-.", ".e1", "e1", "x", "--1", "NaN", "inf", " 1"] {
             assert_eq!(scan(text), None, "{text}");
+            assert_eq!(scan_i64(text.as_bytes()), None, "{text}");
         }
     }
 
     #[test]
     fn integers_that_fit_are_exact_and_others_are_none() {
-        let i64_of = |text: &str| Decimal::scan(text.as_bytes()).unwrap().to_i64();
+        let i64_of = |text: &str| {
+            let decimal = Decimal::scan(text.as_bytes()).unwrap();
+            if decimal.is_integer() {
+                let at_once = scan_i64(text.as_bytes()).map(|(number, bytes)| (number, bytes == text.len()));
+                assert_eq!(at_once, decimal.to_i64().map(|number| (number, true)), "{text}");
+            }
+            decimal.to_i64()
+        };
         let u64_of = |text: &str| Decimal::scan(text.as_bytes()).unwrap().to_u64();
         assert_eq!(i64_of("-9223372036854775808"), Some(i64::MIN));
         assert_eq!(i64_of("9223372036854775807"), Some(i64::MAX));
@@ -285,11 +440,11 @@ mod tests {
         #[test]
         fn eight_digits_are_eight_digits_and_nothing_else(bytes in any::<[u8; 8]>(), number in 0..100_000_000_u64) {
             let is_number = bytes.iter().all(u8::is_ascii_digit);
-            prop_assert_eq!(eight_digits(&bytes).is_some(), is_number);
-            prop_assert_eq!(eight_digits(format!("{number:08}").as_bytes()), Some(number));
+            prop_assert_eq!(eight_digits(bytes).is_some(), is_number);
+            prop_assert_eq!(eight_digits(*format!("{number:08}").as_bytes().first_chunk().unwrap()), Some(number));
             let mut near = *format!("{number:08}").as_bytes().first_chunk::<8>().unwrap();
             near[usize::try_from(number % 8).unwrap()] = bytes[0];
-            prop_assert_eq!(eight_digits(&near).is_some(), bytes[0].is_ascii_digit());
+            prop_assert_eq!(eight_digits(near).is_some(), bytes[0].is_ascii_digit());
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod influx;
 pub mod prometheus;
 pub mod remote_write;
 
+mod scan;
+
 /// Most refused lines that an answer names.
 pub const REFUSALS_NAMED_MAX: usize = 10;
 
