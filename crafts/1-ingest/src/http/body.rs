@@ -2,7 +2,7 @@
 //!
 //! Extensions and trailers are checked, bounded and dropped: nothing here has a use for them.
 
-use super::head::is_token_byte;
+use super::scan::is_token_byte;
 use contracts::{http::ApiError, limits::HEAD_BYTES_MAX};
 
 /// Bytes of all extensions of a body: more is somebody who lets us read what nobody needs.

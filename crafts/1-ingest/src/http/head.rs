@@ -3,12 +3,14 @@
 //! A line is judged when it has ended, wherever the pieces were cut; the first line that is wrong decides. Whatever two
 //! servers could read in two ways is refused: that is how requests are smuggled (RFC 9112 section 11.2).
 
+use super::scan;
 use arrayvec::ArrayVec;
 use contracts::{
     http::ApiError,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::memchr;
+use std::ops::Range;
 
 /// Names and values, borrowed from the connection's bytes.
 pub(super) type Headers<'a> = ArrayVec<(&'a str, &'a [u8]), HEADERS_MAX>;
@@ -58,9 +60,9 @@ pub(super) enum Coding {
 pub(super) struct Progress {
     /// Where the first line begins that has not been judged.
     line_at: usize,
-    /// No line feed stands between there and here.
+    /// The head does not end before here.
     searched: usize,
-    /// Header lines before it.
+    /// Header lines before `line_at`.
     headers: usize,
 }
 
@@ -74,90 +76,106 @@ pub(super) fn read<'a>(
     headers: &mut Headers<'a>,
 ) -> Result<Option<Head<'a>>, ApiError> {
     let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
-    let (judged_before, searched_before) = (progress.line_at, progress.searched);
+    let end = scan::end_of_head(window, progress.searched);
+    let lines = Lines::new(&window[..end.unwrap_or_else(|| scan::end_of_lines(window, progress.searched))]);
     let mut request_line = None;
-    for found in memchr_iter(b'\n', &window[searched_before..]) {
-        let (at, line_feed) = (progress.line_at, searched_before + found);
-        let line = check_line(at, &window[at..line_feed])?;
+    while progress.line_at < lines.bytes.len() {
+        let at = progress.line_at;
         if at == 0 {
-            request_line = Some(RequestLine::parse(line)?);
-        } else if !line.is_empty() {
-            let header = parse_header(at, line)?;
+            let line = RequestLine::parse(&lines).ok_or_else(|| bad_request_line(lines.line(0)))?;
+            (progress.line_at, request_line) = (line.bytes, Some(line));
+        } else if lines.bytes[at..].starts_with(b"\r\n") {
+            break;
+        } else {
+            let (header, next) =
+                parse_header(&lines, at).ok_or_else(|| bad_header_line(at, lines.line(at)))?;
             progress.headers += 1;
             if progress.headers > HEADERS_MAX {
                 let message = format!("more than {HEADERS_MAX} header lines");
                 return Err(ApiError::new(431, "too_many_headers", message));
             }
             headers.push(header);
-        } else if let Some(request_line) = request_line {
-            return request_line.with(headers, line_feed + 1).map(Some);
-        } else {
+            progress.line_at = next;
+        }
+    }
+    progress.searched = window.len();
+    match (end, request_line) {
+        (Some(end), Some(line)) => line.with(headers, end).map(Some),
+        (Some(_), None) => {
             // The lines of earlier pieces were judged, but nothing of them was kept: all of it again, once.
             headers.clear();
             *progress = Progress::default();
-            return read(bytes, progress, headers);
+            read(bytes, progress, headers)
         }
-        progress.line_at = line_feed + 1;
+        (None, _) if bytes.len() > HEAD_BYTES_MAX => {
+            let message = format!("a head of more than {HEAD_BYTES_MAX} bytes");
+            Err(ApiError::new(431, "head_too_large", message))
+        }
+        (None, _) => Ok(None),
     }
-    debug_assert!(progress.line_at >= judged_before);
-    progress.searched = window.len();
-    if bytes.len() > HEAD_BYTES_MAX {
-        let message = format!("a head of more than {HEAD_BYTES_MAX} bytes");
-        return Err(ApiError::new(431, "head_too_large", message));
-    }
-    Ok(None)
 }
 
-/// Lines end with CR LF and hold no control characters but tabs. Returns the line without its CR.
-fn check_line(at: usize, line: &[u8]) -> Result<&[u8], ApiError> {
-    let bad = |at: usize, byte: u8| {
-        let message = format!("byte 0x{byte:02x} may not stand here; lines end with CR LF");
-        ApiError::bad_input("bad_head", at, message)
-    };
-    let Some(text) = line.strip_suffix(b"\r") else { return Err(bad(at + line.len(), b'\n')) };
-    // Without an early end the loop is vectorised; which byte it was matters only to those who are refused.
-    if text.iter().fold(false, |found, &b| found | is_forbidden(b)) {
-        let (i, &byte) = text.iter().enumerate().find(|(_, b)| is_forbidden(**b)).unwrap_or((0, &0));
-        return Err(bad(at + i, byte));
+/// Lines that have ended, the last with a line feed.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    /// All of it checked at once, which costs less than each name by itself.
+    utf8: Option<&'a str>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, utf8: std::str::from_utf8(bytes).ok() }
     }
-    Ok(text)
+
+    /// A part that is ASCII.
+    fn str(&self, range: Range<usize>) -> Option<&'a str> {
+        match self.utf8 {
+            Some(text) => text.get(range),
+            None => std::str::from_utf8(&self.bytes[range]).ok(),
+        }
+    }
+
+    /// The line that begins at `at`, without its line feed.
+    fn line(&self, at: usize) -> &'a [u8] {
+        let rest = &self.bytes[at..];
+        &rest[..memchr(b'\n', rest).unwrap_or(rest.len())]
+    }
 }
 
-fn is_forbidden(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
-}
-
+#[derive(Clone, Copy)]
 struct RequestLine<'a> {
     method: &'a str,
     path: &'a str,
     query: &'a str,
     version: Version,
+    bytes: usize,
 }
 
 impl<'a> RequestLine<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, ApiError> {
-        let bad = |message: &str| ApiError::bad_input("bad_request_line", 0, message);
-        let shape = || bad("expected: METHOD, one space, target, one space, HTTP/1.1");
-        let method_end = memchr(b' ', line).ok_or_else(shape)?;
-        let version_at = memrchr(b' ', line).filter(|at| *at > method_end).ok_or_else(shape)? + 1;
-        let method = token(&line[..method_end]).ok_or_else(|| bad("the method is no token"))?;
-        let (path, query) = parse_target(&line[method_end + 1..version_at - 1]).ok_or_else(|| {
-            bad("the target must begin with '/' and hold no spaces, fragments or raw non-ASCII bytes")
-        })?;
-        let version = match &line[version_at..] {
-            b"HTTP/1.1" => Version::Http11,
-            b"HTTP/1.0" => Version::Http10,
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                return Err(ApiError::new(505, "bad_version", "this server speaks HTTP/1.1"));
-            }
-            _ => return Err(bad("the version is not HTTP/1.1")),
+    fn parse(lines: &Lines<'a>) -> Option<Self> {
+        const VERSION_BYTES: usize = b"HTTP/1.1\r\n".len();
+        let method_end = scan::end_of_token(lines.bytes, 0);
+        let target_at = method_end + 1;
+        let target_end = scan::end_of_target(lines.bytes, target_at);
+        let bytes = target_end + 1 + VERSION_BYTES;
+        let are_words = method_end > 0
+            && lines.bytes.get(method_end) == Some(&b' ')
+            && lines.bytes.get(target_end) == Some(&b' ');
+        let version = match lines.bytes.get(target_end + 1..bytes)? {
+            b"HTTP/1.1\r\n" => Version::Http11,
+            b"HTTP/1.0\r\n" => Version::Http10,
+            _ => return None,
         };
-        Ok(Self { method, path, query, version })
+        if !are_words {
+            return None;
+        }
+        let (path, query) = split_target(lines.str(target_at..target_end)?)?;
+        Some(Self { method: lines.str(0..method_end)?, path, query, version, bytes })
     }
 
     /// The head that this line and these headers make.
     fn with(self, headers: &Headers<'a>, bytes: usize) -> Result<Head<'a>, ApiError> {
-        let Self { method, path, query, version } = self;
+        let Self { method, path, query, version, .. } = self;
         let fields = Fields::of(headers);
         fields.check_host()?;
         let framing = fields.framing(method, version)?;
@@ -176,11 +194,7 @@ impl<'a> RequestLine<'a> {
 }
 
 /// Path and query. The absolute form, which every server must take (RFC 9112 section 3.2.2), only names the host again.
-fn parse_target(target: &[u8]) -> Option<(&str, &str)> {
-    if !target.iter().all(|b| b.is_ascii_graphic() && *b != b'#') {
-        return None;
-    }
-    let target = std::str::from_utf8(target).ok()?;
+fn split_target(target: &str) -> Option<(&str, &str)> {
     let target = if target.starts_with('/') { target } else { behind_authority(target)? };
     match memchr(b'?', target.as_bytes()) {
         None if target.is_empty() => Some(("/", "")),
@@ -199,15 +213,73 @@ fn behind_authority(target: &str) -> Option<&str> {
     good.then_some(path)
 }
 
-fn parse_header(at: usize, line: &[u8]) -> Result<(&str, &[u8]), ApiError> {
-    let bad = |message: &str| ApiError::bad_input("bad_header", at, message);
-    if matches!(line[0], b' ' | b'\t') {
-        return Err(bad("a header may not be folded over several lines (RFC 9112 section 5.2)"));
+/// The header whose line begins at `at`, and where the next line does.
+fn parse_header<'a>(lines: &Lines<'a>, at: usize) -> Option<((&'a str, &'a [u8]), usize)> {
+    let bytes = lines.bytes;
+    let name_end = scan::end_of_token(bytes, at);
+    if name_end == at || bytes.get(name_end) != Some(&b':') {
+        return None;
     }
-    let colon = memchr(b':', line).ok_or_else(|| bad("a header line without a colon"))?;
-    let name = token(&line[..colon])
-        .ok_or_else(|| bad("a header name must be a token, with no space before its colon"))?;
-    Ok((name, line[colon + 1..].trim_ascii()))
+    let value_end = scan::end_of_text(bytes, name_end + 1);
+    if !bytes[value_end..].starts_with(b"\r\n") {
+        return None;
+    }
+    let value = bytes[name_end + 1..value_end].trim_ascii();
+    Some(((lines.str(at..name_end)?, value), value_end + 2))
+}
+
+/// Why this is no request line.
+#[cold]
+fn bad_request_line(line: &[u8]) -> ApiError {
+    let bad = |message: &str| ApiError::bad_input("bad_request_line", 0, message);
+    if let Some(error) = bad_byte(0, line) {
+        return error;
+    }
+    let words: Vec<&[u8]> = line.trim_ascii_end().split(|b| *b == b' ').collect();
+    let [method, target, version] = words[..] else {
+        return bad("expected: METHOD, one space, target, one space, HTTP/1.1");
+    };
+    if method.is_empty() || !method.iter().all(|b| scan::is_token_byte(*b)) {
+        return bad("the method is no token");
+    }
+    if !std::str::from_utf8(target).is_ok_and(|target| split_target(target).is_some())
+        || scan::end_of_target(target, 0) < target.len()
+    {
+        return bad("the target must begin with '/' and hold no spaces, fragments or raw non-ASCII bytes");
+    }
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            ApiError::new(505, "bad_version", "this server speaks HTTP/1.1")
+        }
+        _ => bad("the version is not HTTP/1.1"),
+    }
+}
+
+/// Why this is no header line.
+#[cold]
+fn bad_header_line(at: usize, line: &[u8]) -> ApiError {
+    let bad = |message: &str| ApiError::bad_input("bad_header", at, message);
+    if let Some(error) = bad_byte(at, line) {
+        return error;
+    }
+    match line[0] {
+        b' ' | b'\t' => bad("a header may not be folded over several lines (RFC 9112 section 5.2)"),
+        _ if !line.contains(&b':') => bad("a header line without a colon"),
+        _ => bad("a header name must be a token, with no space before its colon"),
+    }
+}
+
+/// The byte of a line that may stand in none, its CR included.
+fn bad_byte(at: usize, line: &[u8]) -> Option<ApiError> {
+    let text = line.strip_suffix(b"\r").unwrap_or(line);
+    let control = text.iter().enumerate().find(|(_, b)| b.is_ascii_control() && **b != b'\t');
+    let (i, byte) = match control {
+        Some((i, byte)) => (i, *byte),
+        None if text.len() == line.len() => (line.len(), b'\n'),
+        None => return None,
+    };
+    let message = format!("byte 0x{byte:02x} may not stand here; lines end with CR LF");
+    Some(ApiError::bad_input("bad_head", at + i, message))
 }
 
 /// The headers that HTTP itself is told by.
@@ -249,15 +321,14 @@ impl<'a> Fields<'a> {
     fn of(headers: &Headers<'a>) -> Self {
         let mut fields = Self::default();
         for &(name, value) in headers {
-            // Few names are of these lengths, so most are never compared.
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let name = name.as_bytes();
             match name.len() {
-                4 if is("host") => fields.host.add(value),
-                6 if is("expect") => fields.expect.add(value),
-                10 if is("connection") => fields.add_connection(value),
-                14 if is("content-length") => fields.content_length.add(value),
-                16 if is("content-encoding") => fields.content_encoding.add(value),
-                17 if is("transfer-encoding") => fields.transfer_encoding.add(value),
+                4 if is(name, b"host") => fields.host.add(value),
+                6 if is(name, b"expect") => fields.expect.add(value),
+                10 if is(name, b"connection") => fields.add_connection(value),
+                14 if is(name, b"content-length") => fields.content_length.add(value),
+                16 if is(name, b"content-encoding") => fields.content_encoding.add(value),
+                17 if is(name, b"transfer-encoding") => fields.transfer_encoding.add(value),
                 _ => {}
             }
         }
@@ -332,6 +403,12 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a token is this name, which is in lower case. The length being known, it takes a few instructions.
+fn is<const BYTES: usize>(token: &[u8], name: &[u8; BYTES]) -> bool {
+    // Of the bytes of a token, only letters become letters by this bit.
+    <[u8; BYTES]>::try_from(token).is_ok_and(|token| token.map(|b| b | 0x20) == *name)
+}
+
 fn bad_header(message: &str) -> ApiError {
     ApiError::new(400, "bad_header", message)
 }
@@ -344,35 +421,7 @@ fn content_length(digits: &[u8]) -> Result<usize, ApiError> {
     Ok(digits.iter().fold(0_usize, |n, digit| n.saturating_mul(10).saturating_add(usize::from(digit - b'0'))))
 }
 
-fn token(bytes: &[u8]) -> Option<&str> {
-    let good = !bytes.is_empty() && bytes.iter().all(|b| is_token_byte(*b));
-    good.then(|| std::str::from_utf8(bytes).ok()).flatten()
-}
-
-/// RFC 9110 section 5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-    TABLE[usize::from(byte)]
-}
-
 /// Name or address, and port (RFC 3986 section 3.2). No `@`: nobody logs in by a URI.
 fn is_host(host: &[u8]) -> bool {
-    const TABLE: [bool; 256] = table(b"-._~%!$&'()*+,;=:[]");
-    host.iter().all(|b| TABLE[usize::from(*b)])
-}
-
-/// Letters, digits and these.
-const fn table(others: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128_u8 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut i = 0;
-    while i < others.len() {
-        table[others[i] as usize] = true;
-        i += 1;
-    }
-    table
+    host.iter().all(|b| scan::is_host_byte(*b))
 }

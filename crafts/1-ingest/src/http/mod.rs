@@ -16,6 +16,8 @@ mod connection;
 
 mod head;
 
+mod scan;
+
 mod body;
 
 mod coding;
