@@ -235,7 +235,8 @@ fn bad_request_line(line: &[u8]) -> ApiError {
     if let Some(error) = bad_byte(0, line) {
         return error;
     }
-    let words: Vec<&[u8]> = line.trim_ascii_end().split(|b| *b == b' ').collect();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let [method, target, version] = words[..] else {
         return bad("expected: METHOD, one space, target, one space, HTTP/1.1");
     };

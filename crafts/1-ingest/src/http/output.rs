@@ -20,8 +20,8 @@ pub(super) struct Output {
     sent: usize,
     /// Which ticket holds which bytes, both rising; the last ends with `bytes`, and none ends within `sent`.
     marks: VecDeque<Mark>,
-    /// Where the bytes of the first mark begin. Beyond it, `sent` is in the middle of what had settled.
-    first_at: usize,
+    /// Whether a part of the first mark's bytes has left, so that it had settled.
+    is_first_begun: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,18 +65,19 @@ impl Output {
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.sent += bytes;
         debug_assert!(self.sent <= self.bytes.len(), "more was sent than there was");
+        self.is_first_begun |= bytes > 0;
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.end <= self.sent) {
-            self.first_at = mark.end;
+            self.is_first_begun = mark.end < self.sent;
         }
         if self.is_empty() {
             clear(&mut self.bytes);
-            (self.sent, self.first_at) = (0, 0);
+            self.sent = 0;
         }
     }
 
     /// Forgets what waits for a ticket; `false` if nothing does. What has left in part is kept to its end: it had settled.
     pub(super) fn forget_held(&mut self) -> bool {
-        if self.sent > self.first_at
+        if self.is_first_begun
             && let Some(first) = self.marks.front_mut()
         {
             first.ticket = Ticket(0);
@@ -104,11 +105,9 @@ impl Output {
     /// Without this, a client that always leaves a little unread would let the buffer grow for ever.
     fn compact(&mut self) {
         if self.sent > OUTPUT_BYTES_MAX && self.sent > self.bytes.len() / 2 {
-            // The first mark keeps its beginning within what is left, so that it is still known to be begun.
-            let gone = self.first_at;
-            self.bytes.drain(..gone);
-            self.marks.iter_mut().for_each(|mark| mark.end -= gone);
-            (self.sent, self.first_at) = (self.sent - gone, 0);
+            self.bytes.drain(..self.sent);
+            self.marks.iter_mut().for_each(|mark| mark.end -= self.sent);
+            self.sent = 0;
         }
     }
 }
