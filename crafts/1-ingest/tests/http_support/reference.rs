@@ -45,10 +45,10 @@ fn read(bytes: &mut &[u8]) -> Option<Request> {
     if headers.len() > HEADERS_MAX || hosts.len() != 1 || !is_host(hosts[0]) {
         return None;
     }
-    if !matches!(&all("expect")[..], [])
-        && !(all("expect").len() == 1 && all("expect")[0].eq_ignore_ascii_case("100-continue"))
-    {
-        return None;
+    match &all("expect")[..] {
+        [] => {}
+        [value] if value.eq_ignore_ascii_case("100-continue") => {}
+        _ => return None,
     }
     let mut rest = &bytes[end + 4..];
     let body = match (&all("content-length")[..], &all("transfer-encoding")[..]) {
