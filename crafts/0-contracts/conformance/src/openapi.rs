@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use std::sync::OnceLock;
 
 /// Statuses that the `default` answer of an operation stands for: HTTP refused before the operation was reached.
-const REFUSED_BEFORE: [u16; 11] = [400, 401, 403, 405, 408, 411, 413, 417, 431, 501, 505];
+const REFUSED_BEFORE: [u16; 12] = [400, 401, 403, 405, 408, 411, 413, 415, 417, 431, 501, 505];
 const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 
 /// One method of one path of one file.
