@@ -1,0 +1,186 @@
+//! `kill -9` in the middle of a load, and then: is every sample that was acknowledged in the log, and in storage after
+//! a restart?
+//!
+//! The samples of the load are a pure function of their place in it, so nothing is remembered but each request's fate.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
+mod common;
+
+use common::{PATIENCE, Running, within};
+use contracts::{
+    BatchView,
+    queue::{FetchLimit, Log, Offset, Partition, Records},
+};
+use load_tester::{
+    fates::{Fate, Fates},
+    format::FormatName,
+    sample::Identity,
+    verify::{Check, Verified, verify},
+    workload::{Load, Until, Workload},
+};
+use platform::slots::Slots;
+use queue::{FileLog, LogConfig};
+use rustix::process::Signal;
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// Implementations whose 202 promises memory only, whatever `--ack` asked for.
+const MEMORY_ONLY: [&str; 4] = ["phase2", "phase3", "phase4", "phase5"];
+/// Samples in a request.
+const BATCH: usize = 3;
+
+#[test]
+fn what_was_acknowledged_at_os_survives_kill_9() {
+    for ingest in Slots::default().ingest {
+        survives(&ingest.name, "os");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_at_disk_survives_kill_9() {
+    for ingest in Slots::default().ingest {
+        survives(&ingest.name, "disk");
+    }
+}
+
+/// Storage had taken a part of it, and the log had been told of a part of that.
+#[test]
+fn a_whole_pipeline_that_was_killed_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity { name: "load_up".to_owned(), seed: 9, base_ms: 1_763_689_000_000 };
+    let node = Running::node(&["up", "--no-agent"], dir.path());
+    let outcome = load_until_killed(&node, &identity);
+    drop(node);
+    let verified = stored_after_a_restart(dir.path(), &identity, &outcome.fates, 0);
+    assert!(verified.found > 0, "{verified:?}");
+}
+
+fn survives(ingest: &str, ack: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity { name: format!("load_{ingest}_{ack}"), seed: 9, base_ms: 1_763_689_000_000 };
+    let node =
+        Running::node(&["serve", "ingest", "--ingest", ingest, "--queue", "file", "--ack", ack], dir.path());
+    let outcome = load_until_killed(&node, &identity);
+    drop(node);
+
+    let (log, recovery) =
+        FileLog::open(&dir.path().join("queue"), LogConfig::for_groups(&["storage"])).unwrap();
+    let found = compare(&log, &identity, &outcome.fates);
+    drop(log);
+    println!("{ingest}, ack {ack}: {found:?}; {recovery}");
+    assert!(found.accepted > 0, "the load was killed before it began");
+    assert_eq!(found.wrong, Vec::<String>::new(), "in the log, and should not be");
+    let lost = found.accepted - found.found;
+    if MEMORY_ONLY.contains(&ingest) {
+        println!("{ingest} promises memory: of {} acknowledged samples, {lost} were lost", found.accepted);
+    } else {
+        assert_eq!(lost, 0, "of {} acknowledged samples", found.accepted);
+    }
+
+    let verified = stored_after_a_restart(dir.path(), &identity, &outcome.fates, lost);
+    assert_eq!((verified.found, verified.unknown_found), (found.found, found.unknown_found), "{verified:?}");
+}
+
+/// Runs a load, kills the server after a second with answers, and returns what became of each request.
+fn load_until_killed(node: &Running, identity: &Identity) -> load_tester::Outcome {
+    let workload = Workload {
+        target: format!("{}/metrics", node.url).parse().unwrap(),
+        // It ends when the server does.
+        load: Load::Closed { until: Until::Elapsed(PATIENCE) },
+        clients: 8,
+        threads: 1,
+        batch: BATCH,
+        pipeline: 1,
+        keep_alive: true,
+        format: FormatName::Json,
+        identity: identity.clone(),
+        request_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        verify: true,
+        token: None,
+    };
+    let stop = AtomicBool::new(false);
+    load_tester::run(&workload, &stop, &mut |second| {
+        if second.ok > 0 && !stop.swap(true, Ordering::Relaxed) {
+            node.signal(Signal::KILL);
+        }
+    })
+    .unwrap()
+}
+
+/// What the log holds of the load.
+#[derive(Debug, Default)]
+struct Found {
+    /// Samples of requests that were answered 202.
+    accepted: u64,
+    /// Of these: in the log.
+    found: u64,
+    /// In the log, of requests that nobody answered.
+    unknown_found: u64,
+    /// In the log, and not as it should be: the first few, in words.
+    wrong: Vec<String>,
+}
+
+/// Holds every sample in the log against the one that was sent.
+fn compare(log: &dyn Log, identity: &Identity, fates: &[Fates]) -> Found {
+    let accepted = fates.iter().map(|fates| fates.count(Fate::Accepted) * BATCH as u64).sum();
+    let mut found = Found { accepted, ..Found::default() };
+    let (mut seen, mut records) = (BTreeSet::new(), Records::new());
+    let bounds = log.bounds(Partition(0)).unwrap();
+    let mut next = bounds.start;
+    while next < bounds.end {
+        log.fetch(Partition(0), next, FetchLimit::default(), &mut records).unwrap();
+        for (offset, payload) in records.iter() {
+            let batch = BatchView::parse(payload).unwrap();
+            for sample in batch.samples() {
+                let labels = batch.labels(sample.series);
+                let client: u32 = labels.get("client").parse().unwrap();
+                let sequence = u64::try_from(sample.timestamp.0).unwrap() - identity.base_ms;
+                let fate = fates[client as usize].get(sequence / BATCH as u64);
+                let right = labels.metric_name() == identity.name
+                    && sample.value.to_bits() == identity.value(client, sequence).as_f64().to_bits()
+                    && seen.insert((client, sequence));
+                match fate {
+                    Fate::Accepted if right => found.found += 1,
+                    Fate::Unknown if right => found.unknown_found += 1,
+                    _ if found.wrong.len() < 10 => {
+                        found.wrong.push(format!("{fate:?}, right: {right}: {labels:?} {sample:?}"));
+                    }
+                    _ => {}
+                }
+            }
+            next = Offset(offset.0 + 1);
+        }
+    }
+    found
+}
+
+/// Starts the whole pipeline on the same directory, and asks it for everything.
+fn stored_after_a_restart(data: &Path, identity: &Identity, fates: &[Fates], lost: u64) -> Verified {
+    let up = Running::node(&["up", "--no-agent"], data);
+    within("storage has caught up with the log", || {
+        let (_, text) = up.get("/metrics");
+        text.as_str().unwrap().contains("\ncraft_queue_depth_records 0\n").then_some(())
+    });
+    let verified = verify(&Check {
+        target: &format!("{}/query", up.url).parse().unwrap(),
+        token: None,
+        identity,
+        batch: BATCH,
+        fates,
+        timeout: Duration::ZERO,
+        window_samples: 100_000,
+    })
+    .unwrap();
+    assert_eq!(verified.missing, lost, "{verified:?}");
+    let wrong = verified.duplicated + verified.altered + verified.refused_found + verified.never_sent_found;
+    assert_eq!((wrong, &verified.error), (0, &None), "{verified:?}");
+    let (code, said) = up.interrupt();
+    assert_eq!(code, Some(0), "{said}");
+    verified
+}
