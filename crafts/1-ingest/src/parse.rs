@@ -168,9 +168,10 @@ impl<'t, S: Sink> Document<'t, '_, S> {
     /// A key that means something, or another one.
     #[inline]
     fn read_field_name(&mut self) -> Result<Result<Field, Text<'t>>, Fault> {
-        // As machines write it, it is compared with its quotes and its colon at once.
+        // As machines write it, it is compared with its quotes and its colon at once; where its first letter says so.
+        let initial = self.reader.peek_behind();
         for (key, field) in Field::KEYS {
-            if self.reader.take(key.as_bytes()) {
+            if initial == Some(key.as_bytes()[1]) && self.reader.take(key.as_bytes()) {
                 self.reader.skip_space();
                 return Ok(Ok(field));
             }
@@ -225,7 +226,10 @@ impl<'t, S: Sink> Document<'t, '_, S> {
     fn read_value(&mut self, depth: usize) -> Read<f64> {
         let at = self.reader.at();
         let number = match self.reader.peek() {
-            Some(b'-' | b'0'..=b'9') => Some(self.reader.number()?.to_f64()).filter(|n| n.is_finite()),
+            Some(b'-' | b'0'..=b'9') => match self.reader.short_number() {
+                Some(number) => Some(number.to_f64()),
+                None => Some(self.reader.number()?.to_f64()).filter(|n| n.is_finite()),
+            },
             Some(b'"') => number_in_words(self.reader.string()?),
             _ => {
                 self.reader.skip(depth)?;
@@ -239,7 +243,10 @@ impl<'t, S: Sink> Document<'t, '_, S> {
     fn read_timestamp(&mut self, depth: usize) -> Read<TimestampMs> {
         let at = self.reader.at();
         let time = match self.reader.peek() {
-            Some(b'-' | b'0'..=b'9') => self.reader.number()?.to_i64().map(TimestampMs),
+            Some(b'-' | b'0'..=b'9') => match self.reader.short_number() {
+                Some(number) => number.to_i64().map(TimestampMs),
+                None => self.reader.number()?.to_i64().map(TimestampMs),
+            },
             Some(b'"') => {
                 let text = self.reader.string()?;
                 if text.escaped { self.resolved_time(text) } else { TimestampMs::parse_rfc3339(text.raw) }
@@ -284,8 +291,13 @@ impl<'t, S: Sink> Document<'t, '_, S> {
     /// before: JSON leaves open which of two equal keys counts, and two programs that choose differently see two metrics.
     #[inline]
     fn close_keys(&mut self, outer_keys: usize) -> Option<usize> {
-        let twice = first_duplicate(self.text, &mut self.buffers.keys[outer_keys..]);
-        self.buffers.keys.truncate(outer_keys);
+        let keys = &mut self.buffers.keys;
+        let twice = if keys.len() > outer_keys + 1 {
+            first_duplicate(self.text, &mut keys[outer_keys..])
+        } else {
+            None
+        };
+        keys.truncate(outer_keys);
         twice
     }
 

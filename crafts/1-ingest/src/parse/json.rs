@@ -44,6 +44,31 @@ pub(super) fn unescaped(raw: &str) -> impl Iterator<Item = char> + '_ {
     })
 }
 
+/// So few digits are an integer that a double holds exactly, and so are the powers of ten below.
+const SHORT_BYTES_MAX: usize = 15;
+const POWERS_OF_TEN: [f64; SHORT_BYTES_MAX] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+
+/// A short number: all its digits as an integer, and how many of them stand behind the point, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short {
+    digits: u64,
+    behind_point: Option<usize>,
+}
+
+impl Short {
+    /// The nearest double: a quotient of two exact ones is rounded once.
+    #[inline]
+    pub(super) fn to_f64(self) -> f64 {
+        self.digits as f64 / POWERS_OF_TEN[self.behind_point.unwrap_or(0)]
+    }
+
+    #[inline]
+    pub(super) fn to_i64(self) -> Option<i64> {
+        if self.behind_point.is_none() { i64::try_from(self.digits).ok() } else { None }
+    }
+}
+
 /// A place in a text.
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
@@ -67,6 +92,12 @@ impl<'t> Reader<'t> {
     #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
+    }
+
+    /// What stands behind that.
+    #[inline]
+    pub(super) fn peek_behind(&self) -> Option<u8> {
+        self.bytes.get(self.at + 1).copied()
     }
 
     /// Goes over white space. Machines write none: one comparison tells.
@@ -201,6 +232,31 @@ impl<'t> Reader<'t> {
             return bad(self.at + 1 + usize::from(has_sign), Wrong::NoDigit);
         }
         Ok(number)
+    }
+
+    /// Reads a number without sign and exponent and of at most [`SHORT_BYTES_MAX`] bytes, as nearly all are. `None`, and
+    /// nothing read, if it is none: then it is one for [`Reader::number`], which knows what is wrong with it.
+    #[inline]
+    pub(super) fn short_number(&mut self) -> Option<Short> {
+        let rest = &self.bytes[self.at..];
+        let rest = &rest[..rest.len().min(SHORT_BYTES_MAX + 1)];
+        let (mut digits, mut point, mut length) = (0, None, 0);
+        let end = loop {
+            match *rest.get(length)? {
+                byte @ b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+                b'.' if point.is_none() => point = Some(length),
+                byte => break byte,
+            }
+            length += 1;
+        };
+        let whole = point.unwrap_or(length);
+        let has_leading_zero = whole > 1 && rest[0] == b'0';
+        let lacks_digits = whole == 0 || point.is_some_and(|point| point + 1 == length);
+        if has_leading_zero || lacks_digits || matches!(end, b'.' | b'e' | b'E') {
+            return None;
+        }
+        self.at += length;
+        Some(Short { digits, behind_point: point.map(|point| length - point - 1) })
     }
 
     /// Goes over a value of any kind. `depth` counts the arrays and objects that it stands in.

@@ -74,6 +74,17 @@ pub(crate) fn table<P: Parse>(new: fn() -> P) {
     }
     check(b"[\xff]", Err(("bad_json", 1)));
     check(b"{\"name\":1,x \xc0\x80", Err(("bad_json", 12)));
+    // A number is no JSON wherever it stands, whatever it is for.
+    for (number, wrong_at) in BAD_NUMBERS {
+        for before in
+            [r#"{"name":"a","value":"#, r#"{"timestamp":"#, r#"{"x":"#, r#"{"name":"a","labels":{"x":"#]
+        {
+            check(
+                format!("{before}{number},").as_bytes(),
+                Err(("bad_json", (before.len() + wrong_at) as u64)),
+            );
+        }
+    }
     let with = |fields: &str| format!(r#"{{"name":"a","value":1,{fields}}}"#);
     let deep = |depth: usize| with(&format!(r#""x":{}{}"#, "[".repeat(depth), "]".repeat(depth)));
     check(deep(31).as_bytes(), Ok(1));
@@ -205,6 +216,30 @@ const REFUSED: [(&str, &str, u64); 77] = [
     (r#"{"name":"a","value":1,"metrics":[]}"#, "bad_type", 32),
     (r#"{"metrics":[{"value":1}],"x":1,"x":1}"#, "duplicate_key", 31),
     (r#"{"metrics":[{"value":1}],"name":1}"#, "bad_type", 11),
+];
+
+/// Numbers that are none, and the byte at which they stop to be one.
+const BAD_NUMBERS: [(&str, usize); 20] = [
+    ("00", 0),
+    ("01", 0),
+    ("-", 1),
+    ("-01", 1),
+    ("-.5", 1),
+    (".5", 0),
+    ("+1", 0),
+    ("1.", 2),
+    ("01.", 0),
+    ("00.5", 0),
+    ("1..5", 2),
+    ("1.5.5", 3),
+    ("1.e5", 2),
+    ("1e", 2),
+    ("1e+", 3),
+    ("1.5e-", 5),
+    ("1.5x", 3),
+    ("0x1", 1),
+    ("012345678901234567", 0),
+    ("1234567890123456.", 17),
 ];
 
 /// What is JSON is for `serde_json` to say, but for the nesting, which it bounds elsewhere, and for numbers beyond `f64`.
