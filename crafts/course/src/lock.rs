@@ -3,19 +3,23 @@
 //! No version is chosen here and no registry asked: what is left is locked as it was, so that a phase is built from
 //! the same libraries as the commit it was made from.
 
+use crate::table::Unlock;
 use std::collections::{BTreeMap, BTreeSet};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 
 /// The packages of a workspace, each with the packages that its manifest names.
 pub(crate) type Members = BTreeMap<String, BTreeSet<String>>;
 
-/// A lock file without what no member reaches any more.
-pub(crate) fn trim(lock: &str, members: &Members) -> Result<String, String> {
+/// A lock file without what no member reaches any more, and without the needs that are told as gone.
+pub(crate) fn trim(lock: &str, members: &Members, gone: &[Unlock]) -> Result<String, String> {
     let mut document: DocumentMut = lock.parse().map_err(|e| format!("is no TOML: {e}"))?;
     let packages = document.get_mut("package").and_then(Item::as_array_of_tables_mut);
     let packages = packages.ok_or("has no packages")?;
     let all = Ids(packages.iter().map(Id::of).collect());
-    let graph = graph(packages, &all, members)?;
+    let mut graph = graph(packages, &all, members)?;
+    for need in gone {
+        forget(&mut graph, need)?;
+    }
     let left = Ids(reached(&graph, members));
     packages.retain(|package| left.0.contains(&Id::of(package)));
     for package in packages.iter_mut() {
@@ -99,6 +103,16 @@ fn graph(
         graph.insert(id, needed);
     }
     Ok(graph)
+}
+
+fn forget(graph: &mut BTreeMap<Id, BTreeSet<Id>>, gone: &Unlock) -> Result<(), String> {
+    let mut found = false;
+    for (_, needed) in graph.iter_mut().filter(|(id, _)| id.name == gone.package) {
+        found |= needed.iter().any(|id| id.name == gone.needs);
+        needed.retain(|id| id.name != gone.needs);
+    }
+    let (package, needs) = (&gone.package, &gone.needs);
+    if found { Ok(()) } else { Err(format!("does not say that {package} needs {needs}")) }
 }
 
 fn reached(graph: &BTreeMap<Id, BTreeSet<Id>>, members: &Members) -> BTreeSet<Id> {
@@ -197,12 +211,12 @@ dependencies = [
     #[test]
     fn nothing_changes_when_everything_is_still_there() {
         let members = members(&[("app", &["bench", "lib"]), ("bench", &["lib", "plot"])]);
-        assert_eq!(trim(LOCK, &members).unwrap(), LOCK);
+        assert_eq!(trim(LOCK, &members, &[]).unwrap(), LOCK);
     }
 
     #[test]
     fn what_nobody_reaches_leaves_with_its_reason() {
-        let trimmed = trim(LOCK, &members(&[("app", &["lib"])])).unwrap();
+        let trimmed = trim(LOCK, &members(&[("app", &["lib"])]), &[]).unwrap();
         assert_eq!(names(&trimmed).unwrap(), ["app", "lib"].map(str::to_owned).into());
         assert!(!trimmed.contains("plot") && !trimmed.contains("bench"), "{trimmed}");
         assert!(trimmed.contains(" \"lib 1.0.0\",\n \"lib 2.0.0\",\n]"), "{trimmed}");
@@ -210,22 +224,33 @@ dependencies = [
 
     #[test]
     fn a_name_that_is_left_once_is_written_without_its_version() {
-        let trimmed = trim(LOCK, &members(&[("bench", &["plot"])])).unwrap();
+        let trimmed = trim(LOCK, &members(&[("bench", &["plot"])]), &[]).unwrap();
         assert!(trimmed.contains("name = \"bench\"\nversion = \"0.1.0\"\ndependencies = [\n \"plot\",\n]"));
         assert!(trimmed.contains("dependencies = [\n \"lib\",\n]"), "{trimmed}");
     }
 
     #[test]
     fn a_package_without_dependencies_has_no_empty_list() {
-        let trimmed = trim(LOCK, &members(&[("app", &[])])).unwrap();
+        let trimmed = trim(LOCK, &members(&[("app", &[])]), &[]).unwrap();
         assert!(trimmed.ends_with("name = \"app\"\nversion = \"0.1.0\"\n"), "{trimmed}");
     }
 
     #[test]
     fn a_lock_file_that_contradicts_itself_is_refused() {
         let broken = LOCK.replace(" \"plot\",", " \"plof\",");
-        let error = trim(&broken, &members(&[("bench", &["plot"])])).unwrap_err();
+        let error = trim(&broken, &members(&[("bench", &["plot"])]), &[]).unwrap_err();
         assert!(error.contains("\"plof\", which is not one package"), "{error}");
-        assert!(trim("]", &Members::new()).is_err());
+        assert!(trim("]", &Members::new(), &[]).is_err());
+    }
+
+    #[test]
+    fn what_only_a_feature_asked_for_can_be_told_as_gone() {
+        let need =
+            |package: &str, needs: &str| Unlock { package: package.to_owned(), needs: needs.to_owned() };
+        let bench = members(&[("bench", &["plot"])]);
+        let trimmed = trim(LOCK, &bench, &[need("plot", "lib")]).unwrap();
+        assert!(trimmed.ends_with("name = \"plot\"\nversion = \"3.0.0\"\nsource = \"registry+https://example.org/index\"\nchecksum = \"cc\"\n"), "{trimmed}");
+        let error = trim(LOCK, &bench, &[need("lib", "plot")]).unwrap_err();
+        assert_eq!(error, "does not say that lib needs plot");
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     CourseError,
     lock::{self, Members},
     rust,
+    table::Unlock,
     tree::{Tree, is_below},
 };
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ const ROOT: &str = "Cargo.toml";
 const LOCK: &str = "Cargo.lock";
 
 /// Brings manifests and lock file into line with the files that are left; the package in `dir` counts as changed.
-pub(crate) fn trim(tree: &mut Tree<'_>, dir: &str) -> Result<(), CourseError> {
+pub(crate) fn trim(tree: &mut Tree<'_>, dir: &str, unlock: &[Unlock]) -> Result<(), CourseError> {
     let mut root = read(tree, ROOT)?;
     forget_members(&mut root, tree)?;
     let gone = gone_packages(&root, tree);
@@ -35,7 +36,8 @@ pub(crate) fn trim(tree: &mut Tree<'_>, dir: &str) -> Result<(), CourseError> {
     forget_unused(&mut root, &members);
 
     let known = members.iter().map(|m| (m.package.clone(), m.packages_named(&root))).collect::<Members>();
-    let locked = lock::trim(&tree.text(LOCK)?, &known).map_err(|problem| CourseError::file(LOCK, problem))?;
+    let locked =
+        lock::trim(&tree.text(LOCK)?, &known, unlock).map_err(|problem| CourseError::file(LOCK, problem))?;
     let names = lock::names(&locked).map_err(|problem| CourseError::file(LOCK, problem))?;
     forget_profiles(&mut root, &names);
 

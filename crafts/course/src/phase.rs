@@ -48,7 +48,7 @@ pub fn make<'g>(
     for path in &table.branch.gone {
         tree.remove(path)?;
     }
-    manifest::trim(&mut tree, &craft.dir)?;
+    manifest::trim(&mut tree, &craft.dir, &table.branch.unlock)?;
     Ok(tree)
 }
 
@@ -56,7 +56,8 @@ pub fn make<'g>(
 fn fill(tree: &mut Tree<'_>, craft: &Craft, slot: &Slot, variant: &Variant) -> Result<(), CourseError> {
     for with in slot.with.iter().filter(|with| !variant.keeps.contains(with)) {
         tree.remove(&craft.path(with))?;
-        if let Some(module) = module_of(with) {
+        // A directory with the slot's own name holds modules of its file, which leaves with them.
+        if let Some(module) = module_of(with).filter(|module| Some(*module) != module_of(&slot.file)) {
             edit(tree, &craft.path(LIB), |text| rust::remove_module(text, module))?;
         }
     }

@@ -151,6 +151,20 @@ pub struct Branch {
     /// Files that read differently there.
     #[serde(default)]
     pub replace: Vec<Replace>,
+    /// What the lock file has only because of features that something gone had asked for: the lock file itself does not
+    /// say why it has what it has.
+    #[serde(default)]
+    pub unlock: Vec<Unlock>,
+}
+
+/// One library's need of another.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlock {
+    /// Whose need.
+    pub package: String,
+    /// Of what.
+    pub needs: String,
 }
 
 /// Lines of a file.

@@ -113,11 +113,14 @@ fn the_last_phase_is_the_commit_without_what_knows_of_phases() {
 #[test]
 fn cargo_takes_every_branch_with_its_lock_file_and_without_a_network() {
     let repository = Repository::new();
-    let all = fixture::cargo(repository.export("main").path(), &["check", "--workspace", "--all-targets"]);
+    let all = fixture::cargo(
+        repository.export("main").path(),
+        &["check", "--locked", "--workspace", "--all-targets"],
+    );
     all.unwrap();
     for branch in write(&repository).branches {
         let tree = repository.export(&branch.commit);
-        let checked = fixture::cargo(tree.path(), &["check", "--workspace", "--all-targets"]);
+        let checked = fixture::cargo(tree.path(), &["check", "--locked", "--workspace", "--all-targets"]);
         checked.unwrap_or_else(|e| panic!("{}: {e}", branch.name));
         let locked = fs::read_to_string(tree.path().join("Cargo.lock")).unwrap();
         assert_eq!(locked.contains("fast"), branch.name == "craft1/phase-2", "{}", branch.name);
