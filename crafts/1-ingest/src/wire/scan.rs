@@ -3,7 +3,7 @@
 //! Nothing here knows a format.
 
 use super::Taken;
-use crate::slots::{Row, Sink};
+use crate::slots::{Incoming, Row, Sink};
 use contracts::{BatchError, http::ApiError};
 
 /// A set of bytes: one look-up a byte, whatever the set.
@@ -94,6 +94,12 @@ impl<'a> Cursor<'a> {
         &self.text[start..self.at]
     }
 
+    /// The whole text.
+    #[inline(always)]
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// Some bytes of it.
     #[inline(always)]
     pub(super) fn between(&self, start: usize, end: usize) -> &'a [u8] {
@@ -168,6 +174,9 @@ impl<'a> Cursor<'a> {
 pub(super) fn begins_with_short(bytes: &[u8], key: &[u8]) -> bool {
     let Some(begin) = bytes.get(..key.len()) else { return false };
     match key.len() {
+        17..=32 => {
+            begin.first_chunk::<16>() == key.first_chunk() && begin.last_chunk::<16>() == key.last_chunk()
+        }
         8..=16 => {
             begin.first_chunk::<8>() == key.first_chunk() && begin.last_chunk::<8>() == key.last_chunk()
         }
@@ -276,9 +285,27 @@ impl<'a, S: Sink> Outcome<'a, S> {
     pub(super) fn push(&mut self, line_at: usize, row: &Row<'_>) -> Result<(), ApiError> {
         match self.sink.push_row(row) {
             Ok(()) => self.taken.samples += row.values.len(),
-            Err(BatchError::Full) => return Err(too_large(line_at, BatchError::Full.to_string())),
-            Err(e) => self.refuse(line_at, line_at, &e.to_string()),
+            Err(e) => self.refuse_sample(line_at, &e)?,
         }
+        Ok(())
+    }
+
+    /// The same for one sample.
+    #[inline(always)]
+    pub(super) fn push_sample(&mut self, line_at: usize, sample: &Incoming<'_>) -> Result<(), ApiError> {
+        match self.sink.push(sample) {
+            Ok(()) => self.taken.samples += 1,
+            Err(e) => self.refuse_sample(line_at, &e)?,
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_sample(&mut self, line_at: usize, error: &BatchError) -> Result<(), ApiError> {
+        if *error == BatchError::Full {
+            return Err(too_large(line_at, error.to_string()));
+        }
+        self.refuse(line_at, line_at, &error.to_string());
         Ok(())
     }
 
