@@ -6,6 +6,7 @@
 
 use contracts::ingest::IngestConfig;
 use std::{
+    cmp::Ordering,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
@@ -78,20 +79,31 @@ impl Budget {
 }
 
 impl Seat<'_> {
-    /// Says how many bytes the connection's buffers hold now. `false` if it wants more than there is.
-    pub fn charge(&mut self, bytes: usize) -> bool {
+    /// Asks for as many bytes as the connection's buffers hold now. `false`, and nothing is taken, if they are more than
+    /// before and more than there is.
+    pub fn ask(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(SEAT_BYTES);
-        let (before, total) = (self.charged, &self.budget.bytes);
-        if wanted == before {
+        if wanted <= self.charged {
+            self.take(bytes);
             return true;
         }
-        self.charged = wanted;
-        if wanted < before {
-            total.fetch_sub(before - wanted, Relaxed);
-            return true;
-        }
-        let more = wanted - before;
-        total.fetch_add(more, Relaxed).saturating_add(more) <= self.budget.bytes_max
+        let more = wanted - self.charged;
+        let fits = |total: usize| total.checked_add(more).filter(|total| *total <= self.budget.bytes_max);
+        let asked = self.budget.bytes.fetch_update(Relaxed, Relaxed, fits);
+        self.charged += if asked.is_ok() { more } else { 0 };
+        asked.is_ok()
+    }
+
+    /// Says how many bytes the connection's buffers hold, whether there are so many or not: an answer that was given cannot
+    /// be taken back.
+    pub fn take(&mut self, bytes: usize) {
+        let taken = bytes.saturating_sub(SEAT_BYTES);
+        match taken.cmp(&self.charged) {
+            Ordering::Equal => return,
+            Ordering::Less => self.budget.bytes.fetch_sub(self.charged - taken, Relaxed),
+            Ordering::Greater => self.budget.bytes.fetch_add(taken - self.charged, Relaxed),
+        };
+        self.charged = taken;
     }
 }
 
@@ -129,20 +141,22 @@ mod tests {
         else {
             panic!("there are nine seats");
         };
-        assert!(modest.charge(SEAT_BYTES + 6_000));
-        assert!(!greedy.charge(SEAT_BYTES + 6_000));
-        assert!(modest.charge(SEAT_BYTES + 6_000), "keeping what it has is no wish for more");
-        assert!(greedy.charge(SEAT_BYTES + 10), "less is always granted");
-        assert!(greedy.charge(SEAT_BYTES + 4_000));
+        assert!(modest.ask(SEAT_BYTES + 6_000));
+        assert!(!greedy.ask(SEAT_BYTES + 6_000));
+        assert!(modest.ask(SEAT_BYTES + 10_000), "who was refused has taken nothing");
+        greedy.take(SEAT_BYTES + 6_000);
+        assert!(modest.ask(SEAT_BYTES + 10_000), "keeping what it has is no wish for more");
+        assert!(greedy.ask(SEAT_BYTES + 5_000), "less is always granted");
         drop(modest);
-        assert!(greedy.charge(SEAT_BYTES + 10_000));
+        assert!(greedy.ask(SEAT_BYTES + 10_000));
+        assert!(!greedy.ask(SEAT_BYTES + 10_001));
     }
 
     #[test]
     fn small_requests_touch_no_shared_counter() {
         let budget = budget(1, 0);
         let Entry::Admitted(mut seat) = budget.enter() else { panic!("there is a seat") };
-        assert!(seat.charge(SEAT_BYTES));
-        assert!(!seat.charge(SEAT_BYTES + 1));
+        assert!(seat.ask(SEAT_BYTES));
+        assert!(!seat.ask(SEAT_BYTES + 1));
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     budget::{Budget, DRAIN_MAX, Entry},
     http::Settings,
     listen::{self, Failure, Reserve},
-    peer::{Desk, Peer, Peers},
+    peer::{Desk, Gone, Peer, Peers},
     slots::{App, Engine, Lost, Worker},
 };
 use contracts::{
@@ -229,13 +229,13 @@ impl<'a, W: Worker> Reactor<'a, W> {
         let mut left = at_most;
         while self.door.knocked && left > 0 {
             left -= 1;
-            match self.door.listener.accept() {
-                Ok((socket, address)) => self.welcome(socket, address),
+            match self.door.accept(&mut self.worker) {
+                Ok(Some((socket, address))) => self.welcome(socket, address),
+                Ok(None) => {}
                 Err(e) => match listen::failure(&e) {
                     Failure::Nobody => self.door.knocked = false,
                     Failure::Client => {}
-                    Failure::NoDescriptor if self.turn_one_away() => {}
-                    Failure::NoDescriptor | Failure::Later => self.door.wait(),
+                    Failure::Later => self.door.wait(),
                     Failure::Listener => return Err(e),
                 },
             }
@@ -265,23 +265,17 @@ impl<'a, W: Worker> Reactor<'a, W> {
         self.peers.insert(peer, deadline);
     }
 
-    fn turn_one_away(&mut self) -> bool {
-        let Self { door, worker, .. } = self;
-        let listener = &door.listener;
-        door.reserve.lend(|| {
-            let (socket, _) = listener.accept()?;
-            listen::turn_away(socket, "too_many_connections", worker);
-            Ok(())
-        })
-    }
-
     fn read(&mut self) {
         let mut turn = mem::take(&mut self.turn);
         turn.retain(|&number| {
             let Some(peer) = self.peers.get_mut(number) else { return false };
             peer.is_queued = false;
-            let read = peer.read(&mut self.desk, &mut self.worker);
-            read.inspect_err(|_| self.remove(number)).is_ok()
+            match peer.read(&mut self.desk, &mut self.worker) {
+                Ok(true) => peer.trust_short_read(),
+                Ok(false) => {}
+                Err(Gone) => self.remove(number),
+            }
+            true
         });
         self.turn = turn;
     }
@@ -344,14 +338,14 @@ impl<W: Worker> Reactor<'_, W> {
         self.swept = self.now;
         self.desk.set_time(SystemTime::now());
         self.door.try_again();
-        let mut expired = mem::take(&mut self.turn);
-        expired.extend(self.peers.expired(self.now));
-        expired.retain(|&number| {
-            let Some(peer) = self.peers.get_mut(number) else { return false };
-            let expired = peer.expire(self.settled, self.now, self.config, &mut self.desk, &mut self.worker);
-            expired.inspect_err(|_| self.remove(number)).is_ok()
-        });
-        self.turn = expired;
+        let expired: Vec<usize> = self.peers.expired(self.now).collect();
+        for number in expired {
+            let Some(peer) = self.peers.get_mut(number) else { continue };
+            match peer.expire(self.settled, self.now, self.config, &mut self.desk, &mut self.worker) {
+                Ok(()) => self.turn.push(number),
+                Err(Gone) => self.remove(number),
+            }
+        }
         self.answer();
         if self.draining.is_none() && self.end.has_come() {
             self.begin_drain();
@@ -384,6 +378,11 @@ impl<W: Worker> Reactor<'_, W> {
 }
 
 impl Door {
+    fn accept(&mut self, worker: &mut impl Worker) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let turn_away = |(socket, _)| listen::turn_away(socket, "too_many_connections", worker);
+        self.reserve.accept(|| self.listener.accept(), turn_away)
+    }
+
     fn wait(&mut self) {
         (self.knocked, self.stuck) = (false, true);
     }

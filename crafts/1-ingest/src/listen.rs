@@ -16,6 +16,15 @@ use std::{
 /// Connections that the kernel keeps for us until they are accepted, if its own limit (`net.core.somaxconn`) lets it.
 pub const BACKLOG: u16 = 4096;
 
+/// Lets so many wait. The standard library listens with 128, and when more come at once than are accepted meanwhile, the
+/// kernel drops what they send, and they try again after a second.
+///
+/// # Errors
+/// It is no listener.
+pub fn deepen(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).listen(BACKLOG.into())
+}
+
 /// `count` listeners that share the address of `first`, which is one of them.
 ///
 /// The kernel spreads connections over all sockets that were bound with `SO_REUSEPORT`, by a hash of both addresses: no
@@ -28,7 +37,7 @@ pub const BACKLOG: u16 = 4096;
 pub fn siblings(first: &TcpListener, count: usize) -> io::Result<Vec<TcpListener>> {
     let address = first.local_addr()?;
     let own = SockRef::from(first);
-    own.listen(BACKLOG.into())?;
+    deepen(first)?;
     if count > 1 {
         own.set_reuse_port(true)?;
     }
@@ -63,9 +72,7 @@ pub enum Failure {
     Nobody,
     /// It was that client's own affair: take the next.
     Client,
-    /// This process or this machine has no descriptor left.
-    NoDescriptor,
-    /// Try again in a while. At once would be a loop without end.
+    /// Want of descriptors or memory: try again in a while. At once would be a loop without end.
     Later,
     /// The listener is no listener.
     Listener,
@@ -73,21 +80,21 @@ pub enum Failure {
 
 /// What an error of `accept` means.
 pub fn failure(error: &io::Error) -> Failure {
-    // The numbers are the same on every Unix; the standard library has no names for them.
-    const EBADF: i32 = 9;
-    const EINVAL: i32 = 22;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::WouldBlock, _) => Failure::Nobody,
         (ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted, _) => {
             Failure::Client
         }
-        (_, Some(ENFILE | EMFILE)) => Failure::NoDescriptor,
         (_, Some(EBADF | EINVAL)) => Failure::Listener,
         _ => Failure::Later,
     }
 }
+
+// The same on every Unix; the standard library has no names for them.
+const EBADF: i32 = 9;
+const EINVAL: i32 = 22;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// A descriptor kept for the moment when there is none: with it one client at a time can be accepted and told so.
 /// Otherwise it would wait in the backlog without a word, and the listener would be ready for ever.
@@ -97,17 +104,34 @@ pub struct Reserve(Option<File>);
 impl Reserve {
     /// Takes a descriptor.
     pub fn new() -> Self {
-        Self(open_anything())
+        Self(File::open(RESERVED).ok())
     }
 
-    /// Lets `refuse` use the descriptor; `false` if there is none to lend.
-    pub fn lend(&mut self, refuse: impl FnOnce() -> io::Result<()>) -> bool {
-        let lent = self.0.take().or_else(open_anything);
-        let had = lent.is_some();
-        drop(lent);
-        let refused = had && refuse().is_ok();
-        self.0 = open_anything();
-        refused
+    /// Accepts a client, with the reserved descriptor if there is no other. If none is left for the next one then, this one
+    /// is turned away: `None`.
+    ///
+    /// # Errors
+    /// Those of `accept`; [`failure`] says what they mean.
+    pub fn accept<T>(
+        &mut self,
+        mut accept: impl FnMut() -> io::Result<T>,
+        turn_away: impl FnOnce(T),
+    ) -> io::Result<Option<T>> {
+        match accept() {
+            Err(e) if matches!(e.raw_os_error(), Some(ENFILE | EMFILE)) => {}
+            accepted => return accepted.map(Some),
+        }
+        self.0 = None;
+        let accepted = accept();
+        // An accept that blocks has waited, and descriptors may have become free.
+        self.0 = File::open(RESERVED).ok();
+        let client = accepted?;
+        if self.0.is_some() {
+            return Ok(Some(client));
+        }
+        turn_away(client);
+        self.0 = File::open(RESERVED).ok();
+        Ok(None)
     }
 }
 
@@ -117,9 +141,8 @@ impl Default for Reserve {
     }
 }
 
-fn open_anything() -> Option<File> {
-    File::open("/dev/null").ok()
-}
+/// Something that can always be opened.
+const RESERVED: &str = "/dev/null";
 
 /// Tells a client that there is no room, as far as that can be done without waiting for it: its socket must not block.
 pub fn turn_away(mut socket: impl Read + Write, code: &'static str, worker: &mut impl Worker) {

@@ -143,18 +143,21 @@ impl<'b> Peer<'b> {
         !self.connection.output(settled).is_empty() || self.waits_for_log(settled)
     }
 
-    /// Runs the requests that were kept back, or reads once and runs what has become whole.
+    /// Runs the requests that were kept back, or reads once and runs what has become whole. Says whether the read was a
+    /// short one.
     ///
     /// # Errors
     /// The client is gone.
-    pub fn read<W: Worker>(&mut self, desk: &mut Desk, worker: &mut W) -> Result<(), Gone> {
+    pub fn read<W: Worker>(&mut self, desk: &mut Desk, worker: &mut W) -> Result<bool, Gone> {
         if self.lingering.is_some() {
             return self.discard(desk);
         }
+        let mut received = None;
         if self.kept_back {
             self.connection.resume(&mut desk.scratch, worker);
         } else if self.readable && self.connection.wants_input() {
-            match self.receive(desk)? {
+            received = self.receive(desk)?;
+            match received {
                 None => {}
                 Some(0) => self.connection.end_of_input(&mut desk.scratch, worker),
                 Some(n) => self.connection.feed(&desk.buffer[..n], &mut desk.scratch, worker),
@@ -162,18 +165,25 @@ impl<'b> Peer<'b> {
         }
         self.kept_back = !self.connection.wants_input();
         // Checked where buffers grow: in a moment they may be empty again.
-        if !self.seat.charge(self.connection.buffered_bytes()) {
+        if !self.seat.ask(self.connection.buffered_bytes()) {
             self.connection.overload("overloaded", &mut desk.scratch, worker);
+            self.seat.take(self.connection.buffered_bytes());
         }
-        Ok(())
+        Ok(received.is_some_and(|n| n < READ_BYTES))
+    }
+
+    /// After a short read: the socket is empty, and the poll will tell when it no longer is (epoll(7), question 9). To ask
+    /// the socket itself would be one more call for each request.
+    pub fn trust_short_read(&mut self) {
+        // The end of what the client sends was told already, and will not be told again.
+        self.readable &= self.half_closed;
     }
 
     /// One read; `None` if there was nothing.
-    fn receive(&mut self, desk: &mut Desk) -> io::Result<Option<usize>> {
+    fn receive(&mut self, desk: &mut Desk) -> Result<Option<usize>, Gone> {
         match self.socket.read(&mut desk.buffer) {
             Ok(n) => {
-                // A short read has emptied the socket, which saves asking once more (epoll(7), question 9).
-                self.readable = n == READ_BYTES || (n > 0 && self.half_closed);
+                self.readable = n > 0;
                 Ok(Some(n))
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -181,7 +191,7 @@ impl<'b> Peer<'b> {
                 Ok(None)
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(None),
-            Err(e) => Err(e),
+            Err(_) => Err(Gone),
         }
     }
 
@@ -194,7 +204,7 @@ impl<'b> Peer<'b> {
         if self.connection.is_finished() && self.lingering.is_none() {
             self.begin_lingering(now)?;
         }
-        self.seat.charge(self.connection.buffered_bytes());
+        self.seat.take(self.connection.buffered_bytes());
         self.wind_clocks(moved, settled, now);
         Ok(())
     }
@@ -260,14 +270,14 @@ impl<'b> Peer<'b> {
         Ok(())
     }
 
-    fn discard(&mut self, desk: &mut Desk) -> Result<(), Gone> {
+    fn discard(&mut self, desk: &mut Desk) -> Result<bool, Gone> {
         let received = self.receive(desk)?;
-        let Some(lingering) = &mut self.lingering else { return Ok(()) };
+        let Some(lingering) = &mut self.lingering else { return Ok(false) };
         lingering.bytes_left = lingering.bytes_left.saturating_sub(received.unwrap_or_default());
         if received == Some(0) || lingering.bytes_left == 0 {
             return Err(Gone);
         }
-        Ok(())
+        Ok(received.is_some_and(|n| n < READ_BYTES))
     }
 }
 
@@ -327,17 +337,12 @@ impl Peer<'_> {
         if is_late || self.clocks.stuck_since.is_none() {
             self.connection.time_out(&mut desk.scratch, worker);
         } else if self.connection.output(settled).is_empty() {
-            self.connection.lose(&unsettled(config.settle_timeout));
+            self.connection.lose(&Lost::unsettled(config.settle_timeout));
         } else {
             return Err(Gone); // it does not read
         }
         Ok(())
     }
-}
-
-/// What is said to those whose answers have waited for too long.
-pub fn unsettled(timeout: Duration) -> Lost {
-    Lost(format!("they were not settled within {} s", timeout.as_secs_f32()).into())
 }
 
 /// The peers of a reactor, each by a number that the poll gives back, and their deadlines.

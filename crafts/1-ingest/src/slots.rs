@@ -112,6 +112,13 @@ impl Reply {
 #[error("the samples were handed over, but what became of them is not known: {0}")]
 pub struct Lost(pub Arc<str>);
 
+impl Lost {
+    /// It has taken too long.
+    pub fn unsettled(timeout: Duration) -> Self {
+        Self(format!("it was not settled within {} s", timeout.as_secs_f32()).into())
+    }
+}
+
 /// Slot 2: the text of a request → samples.
 pub trait Parse: Default + Send + 'static {
     /// Reads one metric, an array of them or `{"metrics":[…]}`; returns how many there were.

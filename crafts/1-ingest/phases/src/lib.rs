@@ -1,6 +1,9 @@
 //! The phases of craft 1.
 
-pub mod limit;
+pub mod engine;
+
 pub mod parse;
+
+pub mod limit;
 
 pub mod handoff;
