@@ -1,9 +1,9 @@
 //! Slot 2: the text of a request → samples, in one pass.
 //!
-//! Each byte is looked at once (and once before, all together, to see that it is UTF-8). A metric's fields are borrowed
-//! from the text and handed to the [`Sink`] when its closing brace has been read; nothing is built in between, and
-//! nothing is allocated once the buffers of [`SinglePass`] are warm. `crafts/0-contracts/openapi/ingest.yaml` says what
-//! is read, and what refuses it.
+//! The text is gone through once, from front to back; before that it is checked to be UTF-8, and only a long number or a
+//! text with escapes is looked at again. A metric's fields are borrowed and handed to the [`Sink`] when its closing brace
+//! has been read; nothing is built in between, and nothing is allocated once the buffers of [`SinglePass`] are warm.
+//! `crafts/0-contracts/openapi/ingest.yaml` says what is read, and what refuses it.
 //!
 //! Which fault is told must not depend on how the text is read: text that is no JSON comes first, wherever it stands;
 //! then the first metric with a fault of its own; then the first one that the sink does not take. So reading stops only
