@@ -9,6 +9,7 @@
 //! ```
 
 use crate::limits::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_PER_SERIES_MAX};
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 use std::{cmp::Ordering, collections::BTreeMap, fmt, ops::Range};
 
@@ -221,14 +222,12 @@ pub(crate) fn write_canonical<'p>(
     pairs: impl IntoIterator<Item = (&'p str, &'p str)>,
     out: &mut Vec<u8>,
 ) -> Result<(), LabelError> {
-    // On the stack, since this runs once a series on the ingest path, where nothing may be allocated.
-    let mut held = [("", ""); LABELS_PER_SERIES_MAX];
-    let mut count = 0;
+    // On the stack, since this runs once a series on the ingest path, where nothing may be allocated; and not an array
+    // of empty labels, since filling its 2 KiB is more work than the few labels that most series have.
+    let mut held = ArrayVec::<_, LABELS_PER_SERIES_MAX>::new();
     for pair in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-        *held.get_mut(count).ok_or(LabelError::TooMany(count + 1))? = pair;
-        count += 1;
+        held.try_push(pair).map_err(|_| LabelError::TooMany(LABELS_PER_SERIES_MAX + 1))?;
     }
-    let held = &mut held[..count];
     held.sort_unstable_by_key(|(name, _)| *name);
     for (i, (name, value)) in held.iter().enumerate() {
         check_label(name, value)?;
@@ -236,7 +235,7 @@ pub(crate) fn write_canonical<'p>(
             return Err(LabelError::Twice((*name).to_owned()));
         }
     }
-    for (name, value) in held {
+    for (name, value) in &held {
         write_label(name, value, out);
     }
     Ok(())
@@ -318,10 +317,20 @@ fn check_label(name: &str, value: &str) -> Result<(), LabelError> {
 }
 
 fn is_name(name: &str, colon: bool) -> bool {
-    let mut bytes = name.bytes();
-    let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_' || (colon && b == b':');
-    bytes.next().is_some_and(letter) && bytes.all(|b| letter(b) || b.is_ascii_digit())
+    let belongs = |b: u8| NAME_BYTES[usize::from(b)] || (colon && b == b':');
+    name.bytes().all(belongs) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
+
+/// What a label name may hold, its first byte aside: one look-up a byte, since each name of each sample passes here.
+const NAME_BYTES: [bool; 256] = {
+    let mut is_in_names = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        is_in_names[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    is_in_names
+};
 
 #[cfg(test)]
 mod tests {
