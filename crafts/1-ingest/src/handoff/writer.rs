@@ -94,6 +94,9 @@ impl Writer {
             }
             self.adopt();
             let round = self.hand_over()?;
+            if !matches!(round, Round::Idle) {
+                self.producer.flush()?;
+            }
             self.settle()?;
             match (round, give_up_at) {
                 (Round::Busy, _) => {}
@@ -136,9 +139,8 @@ impl Writer {
         Ok(Round::Busy)
     }
 
-    /// Publishes what was submitted, and tells each lane how far the log has settled.
+    /// Tells each lane how far the log has settled.
     fn settle(&mut self) -> Result<(), LogError> {
-        self.producer.flush()?;
         let settled = self.producer.settled()?;
         for inlet in &mut self.inlets {
             inlet.settle(settled);
@@ -154,11 +156,17 @@ impl Writer {
 
     /// Sleeps until a frame is pushed, the log settles something, or we are to close.
     fn sleep(&mut self) {
+        // Where others want this core, let them have it before lying down: mostly they fill a ring, and need not wake us
+        // then. The example `handoff_cost` shows it, on a busy machine.
+        thread::yield_now();
+        if self.has_frames() {
+            return;
+        }
         self.encoded.shrink_to(ENCODED_KEPT_BYTES_MAX);
         self.shared.bell.arm();
         let closing = self.shared.closing.load(Ordering::Acquire);
         let added = self.shared.has_added.load(Ordering::Acquire);
-        if added || !self.inlets.iter_mut().all(|inlet| inlet.filled.is_empty()) {
+        if added || self.has_frames() {
             return;
         }
         match (self.is_settled(), closing) {
@@ -166,6 +174,10 @@ impl Writer {
             (true, false) => thread::park(),
             (false, _) => thread::park_timeout(LATE_LOOK),
         }
+    }
+
+    fn has_frames(&mut self) -> bool {
+        self.inlets.iter_mut().any(|inlet| !inlet.filled.is_empty())
     }
 
     /// Leaves a full log alone for a while. Its records stay where they are, the rings fill up, and requests are refused.
