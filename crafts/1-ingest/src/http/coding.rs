@@ -4,9 +4,12 @@
 
 use super::head::Coding;
 use contracts::http::ApiError;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use std::io::Read;
 
+/// Most members of a body (RFC 1952 section 2.2). An empty one has 20 bytes and costs 15 µs: a body of 16 MiB that is made
+/// of them alone was read for 12 s.
+const GZIP_MEMBERS_MAX: usize = 16;
 /// What a byte of snappy can become at most: a copy of 64 bytes takes three. An announced length beyond is a lie, and is
 /// found out before there is memory for it.
 const SNAPPY_RATIO_MAX: usize = 22;
@@ -30,11 +33,20 @@ pub(super) fn decode(
     Ok(())
 }
 
-fn gunzip(body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), ApiError> {
-    let one_too_many = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    let read = MultiGzDecoder::new(body).take(one_too_many).read_to_end(out);
-    read.map_err(|e| broken("gzip", &e))?;
-    if out.len() > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
+fn gunzip(mut body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    for _ in 0..GZIP_MEMBERS_MAX {
+        let mut member = GzDecoder::new(body);
+        let one_too_many = u64::try_from(bytes_max - out.len()).unwrap_or(u64::MAX).saturating_add(1);
+        member.by_ref().take(one_too_many).read_to_end(out).map_err(|e| broken("gzip", &e))?;
+        if out.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        body = member.into_inner();
+        if body.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(broken("gzip", &format!("it has more than {GZIP_MEMBERS_MAX} members")))
 }
 
 fn unsnap(body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), ApiError> {

@@ -209,7 +209,8 @@ fn behind_authority(target: &str) -> Option<&str> {
     let scheme = target.get(..SCHEME.len())?;
     let rest = &target[SCHEME.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let good = scheme.eq_ignore_ascii_case(SCHEME) && !authority.is_empty() && is_host(authority.as_bytes());
+    let good =
+        scheme.eq_ignore_ascii_case(SCHEME) && !authority.is_empty() && scan::is_host(authority.as_bytes());
     good.then_some(path)
 }
 
@@ -345,7 +346,7 @@ impl<'a> Fields<'a> {
 
     fn check_host(&self) -> Result<(), ApiError> {
         match self.host.once() {
-            Ok(Some(host)) if is_host(host) => Ok(()),
+            Ok(Some(host)) if scan::is_host(host) => Ok(()),
             Ok(Some(_)) => Err(bad_header("Host names no host")),
             _ => Err(bad_header("exactly one Host header is needed")),
         }
@@ -420,9 +421,4 @@ fn content_length(digits: &[u8]) -> Result<usize, ApiError> {
         return Err(bad_header("Content-Length must be a decimal number"));
     }
     Ok(digits.iter().fold(0_usize, |n, digit| n.saturating_mul(10).saturating_add(usize::from(digit - b'0'))))
-}
-
-/// Name or address, and port (RFC 3986 section 3.2). No `@`: nobody logs in by a URI.
-fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|b| scan::is_host_byte(*b))
 }

@@ -42,9 +42,13 @@ pub(super) fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The first byte from `at` on that may not stand in a target.
-pub(super) fn end_of_target(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|b| !b.is_ascii_graphic() || *b == b'#').unwrap_or(rest.len())
+pub(super) fn end_of_target(bytes: &[u8], mut at: usize) -> usize {
+    at += first_word(bytes, at, other_than_target);
+    let is_target = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
+    while bytes.get(at).is_some_and(is_target) {
+        at += 1;
+    }
+    at
 }
 
 /// RFC 9110 section 5.6.2.
@@ -53,10 +57,11 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     TABLE[usize::from(byte)]
 }
 
-/// What a host and its port are made of (RFC 3986 section 3.2).
-pub(super) fn is_host_byte(byte: u8) -> bool {
+/// Whether this is made of what hosts and ports are made of (RFC 3986 section 3.2). No `@`: nobody logs in by a URI.
+pub(super) fn is_host(bytes: &[u8]) -> bool {
     const TABLE: [bool; 256] = table(b"-._~%!$&'()*+,;=:[]");
-    TABLE[usize::from(byte)]
+    // To the end in any case: hosts are short, and a loop without an exit is unrolled.
+    bytes.iter().fold(true, |good, byte| good & TABLE[usize::from(*byte)])
 }
 
 const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -86,6 +91,16 @@ fn other_than_letters(word: u64) -> u64 {
     let is_letter = (letter + all(0x80 - b'a')) & !(letter + all(0x7f - b'z'));
     let is_no_hyphen = (low ^ all(b'-')) + all(0x7f);
     ((!is_letter & is_no_hyphen) | word) & HIGH
+}
+
+/// The high bit of each byte that is not visible ASCII, and of `#`.
+#[inline]
+fn other_than_target(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let is_from_exclamation = low + all(0x80 - b'!');
+    let is_delete = low + all(0x80 - 0x7f);
+    let is_no_hash = (low ^ all(b'#')) + all(0x7f);
+    (!is_from_exclamation | is_delete | !is_no_hash | word) & HIGH
 }
 
 /// The high bit of each byte below a space, and of 0x7f.

@@ -477,6 +477,17 @@ fn codings() -> Vec<Case> {
             coded("snappy", [0xe7, 0x07, 0]),
             "400 bad_encoding",
         ),
+        taken(
+            "as many members as the limit",
+            coded("gzip", gzip(b"a").repeat(16)),
+            "POST /m [aaaaaaaaaaaaaaaa]",
+        ),
+        refused("a body of empty members", coded("gzip", gzip(b"").repeat(17)), "400 bad_encoding"),
+        refused(
+            "a bomb in its second member",
+            coded("gzip", [gzip(b"a"), gzip(&[0; BODY_BYTES_MAX])].concat()),
+            "413 body_too_large",
+        ),
         refused("a bomb of gzip", coded("gzip", gzip(&[0; BODY_BYTES_MAX + 1])), "413 body_too_large"),
         refused("a bomb of snappy", coded("snappy", snappy(&[0; BODY_BYTES_MAX + 1])), "413 body_too_large"),
         refused(

@@ -174,7 +174,17 @@ fn decoded(codings: &[&str], body: Vec<u8>) -> Option<Vec<u8>> {
     match coding.as_str() {
         "identity" => return Some(body),
         "gzip" | "x-gzip" | "snappy" if body.is_empty() => return Some(body),
-        "gzip" | "x-gzip" => drop(flate2::read::MultiGzDecoder::new(&body[..]).read_to_end(&mut out).ok()?),
+        "gzip" | "x-gzip" => {
+            let (mut rest, mut members) = (&body[..], 0);
+            while !rest.is_empty() {
+                let mut member = flate2::bufread::GzDecoder::new(rest);
+                member.read_to_end(&mut out).ok()?;
+                (rest, members) = (member.into_inner(), members + 1);
+            }
+            if members > 16 {
+                return None;
+            }
+        }
         "snappy" if snap::raw::decompress_len(&body).ok()? <= BODY_BYTES_MAX => {
             out = snap::raw::Decoder::new().decompress_vec(&body).ok()?;
         }
