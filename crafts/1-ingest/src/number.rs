@@ -76,17 +76,17 @@ impl<'a> Decimal<'a> {
         }
     }
 
-    /// Up to seven digits and a point, without a loop: the number of digits cannot be foreseen, and a branch that is
+    /// Up to fifteen digits and a point, without a loop: the number of digits cannot be foreseen, and a branch that is
     /// foreseen wrongly costs more than all of this. `None` says nothing.
     #[inline(always)]
     fn scan_short(bytes: &'a [u8]) -> Option<Self> {
         let (negative, sign_bytes) = sign(bytes);
-        let word = u64::from_le_bytes(*bytes.get(sign_bytes..)?.first_chunk()?);
+        let word = u128::from_le_bytes(*bytes.get(sign_bytes..)?.first_chunk()?);
         // The first byte of the text is the lowest of the word.
         let values = word ^ (EVERY * 0x30);
         let no_digits = no_digits(values);
         let integer_bits = no_digits.trailing_zeros() & !7;
-        if integer_bits == u64::BITS {
+        if integer_bits == u128::BITS {
             return None;
         }
         let (mut digits, mut digit_bits, mut end_bits) = (values, integer_bits, integer_bits);
@@ -95,7 +95,7 @@ impl<'a> Decimal<'a> {
         if byte_at(integer_bits) == Some(b'.') {
             let behind_point = no_digits & (no_digits - 1);
             end_bits = behind_point.trailing_zeros() & !7;
-            if end_bits == u64::BITS {
+            if end_bits == u128::BITS {
                 return None;
             }
             let before_point = (1 << integer_bits) - 1;
@@ -107,7 +107,11 @@ impl<'a> Decimal<'a> {
             return None;
         }
         // Leading zeros come in from below, and what stands behind the number falls out above.
-        let mantissa = join_digits(digits << (u64::BITS - digit_bits));
+        let digits = digits << (u128::BITS - digit_bits);
+        // The cast takes the lower half of the word, which is meant.
+        #[allow(clippy::cast_possible_truncation)]
+        let [upper, lower] = [digits, digits >> 64].map(|half| join_digits(half as u64));
+        let mantissa = upper * 100_000_000 + lower;
         Some(Self {
             text: &bytes[..sign_bytes + (end_bits / 8) as usize],
             negative,
@@ -201,10 +205,10 @@ impl<'a> Decimal<'a> {
         Number { value, bytes: self.text.len(), is_integer: self.is_integer() }
     }
 
-    /// The same for what [`Decimal::scan_short`] took: seven digits always fit.
+    /// The same for what [`Decimal::scan_short`] took: fifteen digits always fit.
     #[inline(always)]
     fn short_f64(&self) -> f64 {
-        let value = self.mantissa as f64 / POWERS_OF_TEN[self.fraction_digits.unwrap_or(0) & 7];
+        let value = self.mantissa as f64 / POWERS_OF_TEN[self.fraction_digits.unwrap_or(0) & 15];
         if self.negative { -value } else { value }
     }
 
@@ -281,20 +285,21 @@ fn scan_exponent(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     (count > 0).then(|| (if negative { -power } else { power }, digits_at + count))
 }
 
-/// One in every byte of a word.
-const EVERY: u64 = 0x0101_0101_0101_0101;
-
+/// The number that eight digits make, if they are digits.
 #[inline]
 fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
-    let values = u64::from_le_bytes(bytes) ^ (EVERY * 0x30);
-    let no_digits = no_digits(values);
-    (no_digits == 0).then(|| join_digits(values))
+    let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    let no_digits = ((values & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | values;
+    (no_digits & 0x8080_8080_8080_8080 == 0).then(|| join_digits(values))
 }
+
+/// One in every byte of a word.
+const EVERY: u128 = u128::MAX / 0xff;
 
 /// The high bit of every byte that is not the value of a digit: a value above 9 becomes at least 0x80 if 0x76 is added.
 /// No addition carries into its neighbour.
 #[inline(always)]
-fn no_digits(values: u64) -> u64 {
+fn no_digits(values: u128) -> u128 {
     (((values & (EVERY * 0x7f)) + EVERY * 0x76) | values) & (EVERY * 0x80)
 }
 
