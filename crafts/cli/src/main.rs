@@ -9,6 +9,7 @@ mod bench;
 mod conform;
 mod course;
 mod doctor;
+mod phases;
 mod profile;
 mod run;
 mod style;

@@ -160,6 +160,7 @@ fn upstreams(role: Role) -> &'static [Role] {
 
 impl Common {
     fn apply(&self, config: &mut NodeConfig) -> Result<()> {
+        crate::phases::add(&mut config.slots);
         let chosen = [
             (Role::Ingest, &self.ingest),
             (Role::Queue, &self.queue),

@@ -16,7 +16,6 @@ use crate::{
 };
 use contracts::{
     alert::{Notifier, Rule},
-    http::ApiError,
     ingest::{IngestConfig, Shutdown, Site},
     queue::{Ack, Log},
     storage::SeriesWriter,
@@ -389,10 +388,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
     // Alone, the queue and the storage are services to others; in one process they are nobody's business.
     let alone = config.roles.len() == 1;
     if has(Role::Ingest) {
-        // Here for the tables only: the server takes these requests before the router sees them.
-        all.push(Route::new("ingest", "POST", "/metrics", |_, _| {
-            Err(ApiError::new(500, "not_reached", "ingestion is the server's own"))
-        }));
+        all.extend(routes::ingest::routes());
     }
     if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
         all.extend(routes::queue::routes(log, parts.draining.clone()));

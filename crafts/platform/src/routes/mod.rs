@@ -3,6 +3,7 @@
 //! A route is a method and a path of the service's OpenAPI file; a test holds the two against each other.
 
 pub mod alert;
+pub mod ingest;
 pub mod page;
 pub mod query;
 pub mod queue;

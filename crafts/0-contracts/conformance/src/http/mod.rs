@@ -6,6 +6,7 @@
 //! against what was really seen.
 
 mod alert;
+mod formats;
 mod ingest;
 mod pipeline;
 mod protocol;
@@ -32,18 +33,20 @@ pub struct HttpClaim {
     pub needs: &'static [Part],
     /// Whether it needs samples to be there, which storage or ingest must take.
     pub samples: bool,
+    /// Whether it is about formats other than JSON, which ingestion need not take.
+    pub formats: bool,
     /// Holds it against the target.
     pub check: fn(&Target) -> Check,
 }
 
 /// A claim about services as they are.
 const fn claim(says: &'static str, needs: &'static [Part], check: fn(&Target) -> Check) -> HttpClaim {
-    HttpClaim { says, needs, samples: false, check }
+    HttpClaim { says, needs, samples: false, formats: false, check }
 }
 
 /// A claim about services that hold samples of ours.
 const fn sampled(says: &'static str, needs: &'static [Part], check: fn(&Target) -> Check) -> HttpClaim {
-    HttpClaim { says, needs, samples: true, check }
+    HttpClaim { says, needs, samples: true, formats: false, check }
 }
 
 /// Every suite with its claims, in the order of the data's way.
@@ -51,6 +54,7 @@ pub const SUITES: &[(&str, &[HttpClaim])] = &[
     ("http service", service::CLAIMS),
     ("http protocol", protocol::CLAIMS),
     ("http ingest", ingest::CLAIMS),
+    ("http formats", formats::CLAIMS),
     ("http queue", queue::CLAIMS),
     ("http storage", storage::CLAIMS),
     ("http query", query::CLAIMS),
@@ -120,6 +124,9 @@ fn check_claim(target: &Arc<Target>, claim: &HttpClaim) -> Outcome {
 
 /// What the target lacks to check this claim on it.
 fn lacks(target: &Target, claim: &HttpClaim) -> Option<String> {
+    if claim.formats && target.takes_json_only() {
+        return Some("this implementation of ingestion takes JSON only".to_owned());
+    }
     if let Some(part) = claim.needs.iter().find(|part| target.url(**part).is_none()) {
         return Some(format!("needs the {} service", part.as_str()));
     }

@@ -32,7 +32,7 @@ pub(super) const CLAIMS: &[HttpClaim] = &[
 ];
 
 /// Labels without the name, and points.
-type Line = (Value, Vec<(i64, f64)>);
+pub(super) type Line = (Value, Vec<(i64, f64)>);
 
 fn post(target: &Target, body: &Value) -> Check {
     let ingest = target.url(Part::Ingest).ok_or("no ingest service")?;
@@ -55,7 +55,7 @@ fn points(target: &Target, name: &str, start: i64, end: i64) -> Result<Vec<Line>
 }
 
 /// Waits until the metric has so many points in all.
-fn wait_for(target: &Target, name: &str, count: usize, around: i64) -> Result<Vec<Line>, String> {
+pub(super) fn wait_for(target: &Target, name: &str, count: usize, around: i64) -> Result<Vec<Line>, String> {
     eventually(&format!("{count} accepted samples of {name} can be queried"), || {
         let found = points(target, name, around - 60_000, around + 60_000)?;
         Ok((found.iter().map(|(_, p)| p.len()).sum::<usize>() >= count).then_some(found))

@@ -233,6 +233,12 @@ impl Target {
         })
     }
 
+    /// Whether ingestion says that it knows no other format: asked in a way that changes nothing.
+    pub(super) fn takes_json_only(&self) -> bool {
+        let Some(ingest) = self.url(Part::Ingest) else { return false };
+        self.post(ingest, "/api/v2/write", "text/plain", b"").is_ok_and(|reply| reply.status == 501)
+    }
+
     /// Whether [`Target::seed`] can work.
     pub(super) fn can_seed(&self) -> bool {
         self.url(Part::Storage).is_some()
@@ -313,6 +319,10 @@ fn template(path: &str) -> Option<&'static str> {
         "/commit",
         "/committed",
         "/write",
+        "/api/v2/write",
+        "/api/v1/write",
+        "/api/v1/import/prometheus",
+        "/ping",
         "/sync",
         "/query",
         "/series",

@@ -81,8 +81,15 @@ fn check_claim(fault: Fault, says: &str) -> Report {
     let url = Url::parse(&start(fault)).unwrap();
     let target = Arc::new(Target::new().with(Part::Storage, url.clone()).with(Part::Alert, url));
     let all = SUITES.iter().flat_map(|(_, claims)| claims.iter()).filter(|c| c.says.starts_with(says));
-    let claims: Vec<_> =
-        all.map(|c| HttpClaim { says: c.says, needs: c.needs, samples: c.samples, check: c.check }).collect();
+    let claims: Vec<_> = all
+        .map(|c| HttpClaim {
+            says: c.says,
+            needs: c.needs,
+            samples: c.samples,
+            formats: c.formats,
+            check: c.check,
+        })
+        .collect();
     assert_eq!(claims.len(), 1, "{says:?} must begin exactly one claim");
     check_suite(&target, "http", &claims)
 }
