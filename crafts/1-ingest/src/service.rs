@@ -221,8 +221,7 @@ impl<P: Parse, S: Submit> Intake<P, S> {
             _ => self.formats.parse(route, request, arrived, &mut Named { frame, client }).map(Parsed::Lines),
         };
         let parsed = parsed.inspect_err(|_| self.submit.frame().rollback())?;
-        let submitted = self.submit.submit();
-        let ticket = submitted.inspect_err(|_| self.submit.frame().rollback()).map_err(|e| refusal(&e))?;
+        let ticket = if parsed.samples() == 0 { Ticket(0) } else { self.hand_over()? };
         let answer = match parsed {
             Parsed::All(count) => Answer::Accepted(count),
             Parsed::Lines(taken) if taken.refused == 0 => Answer::NoContent,
@@ -230,11 +229,25 @@ impl<P: Parse, S: Submit> Intake<P, S> {
         };
         Ok(Reply { answer, ticket })
     }
+
+    fn hand_over(&mut self) -> Result<Ticket, ApiError> {
+        let submitted = self.submit.submit();
+        submitted.inspect_err(|_| self.submit.frame().rollback()).map_err(|e| refusal(&e))
+    }
 }
 
 enum Parsed {
     All(usize),
     Lines(Taken),
+}
+
+impl Parsed {
+    fn samples(&self) -> usize {
+        match self {
+            Self::All(count) => *count,
+            Self::Lines(taken) => taken.samples,
+        }
+    }
 }
 
 /// curl's default type is let through: whoever tries this out by hand should not have to know about types.
