@@ -81,6 +81,9 @@ pub(crate) struct UpArgs {
     /// Do not collect this machine's metrics.
     #[arg(long)]
     no_agent: bool,
+    /// Show the journey through the phases that a bench run wrote to this file, if it is there.
+    #[arg(long, value_name = "FILE", default_value = "benches/results/craft1-journey.json")]
+    journey: PathBuf,
     #[command(flatten)]
     common: Common,
 }
@@ -122,6 +125,7 @@ impl From<RoleArg> for Role {
 pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
     let mut config = NodeConfig::up(args.listen, args.common.data.clone());
     config.agent = !args.no_agent;
+    config.journey = Some(args.journey.clone());
     args.common.apply(&mut config)?;
     foreground(&config, args.common.json)
 }

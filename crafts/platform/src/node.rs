@@ -96,6 +96,8 @@ pub struct NodeConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Whether this machine's own metrics are collected.
     pub agent: bool,
+    /// What a bench run wrote of the phases, for the page.
+    pub journey: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -113,6 +115,7 @@ impl NodeConfig {
             rules: default_rules(),
             notifier: Arc::new(LogNotifier),
             agent: true,
+            journey: None,
         }
     }
 
@@ -403,7 +406,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(routes::alert::routes(alerter));
     }
     if config.roles.len() == Role::ALL.len() {
-        all.extend(routes::page::routes(status(config, parts)));
+        all.extend(routes::page::routes(status(config, parts), config.journey.clone()));
     }
     all
 }

@@ -3,11 +3,12 @@
 // would stand in its own way.
 //
 // For tests, <html> carries: data-state (loading, live, away), data-fresh (none, fresh, stale),
-// data-points, data-slots, data-rules, data-alerts.
+// data-points, data-slots, data-rules, data-alerts, data-journey.
 
 import { AlertTables } from "./alerts.js";
 import { Charts } from "./charts.js";
 import { element, setText } from "./dom.js";
+import { Journey } from "./journey.js";
 import { backoffMs, restMs } from "./pace.js";
 import { buildPanels } from "./panels.js";
 import { Pipeline } from "./pipeline.js";
@@ -37,6 +38,12 @@ const byId = (id) => document.getElementById(id);
 const store = new SampleStore();
 const pipeline = new Pipeline(byId("pipeline"));
 const charts = new Charts(byId("chart-grid"));
+const journey = new Journey({
+  section: byId("journey"),
+  chart: byId("journey-rows"),
+  choice: byId("journey-load"),
+  source: byId("journey-source"),
+});
 const tables = new AlertTables({ alerts: byId("alerts"), rules: byId("rules"), news: byId("alerts-news") });
 
 const page = {
@@ -84,6 +91,7 @@ async function cycle() {
   }
   page.status = status;
   pipeline.show(status);
+  journey.mark((status.slots ?? []).find(({ slot }) => slot === "ingest")?.name ?? "");
   root.dataset.slots = (status.slots ?? []).map(({ slot, name }) => `${slot}=${name}`).join(",");
 
   const now = Math.floor(status.now_ms / 1000);
@@ -92,7 +100,7 @@ async function cycle() {
 
   // The first cycle fills the page; after that one side question a cycle is enough.
   const first = page.turn === 0;
-  const due = first ? ["rules", "alerts"] : [SIDE_QUESTIONS[page.turn % SIDE_QUESTIONS.length]];
+  const due = first ? ["rules", "alerts", "journey"] : [SIDE_QUESTIONS[page.turn % SIDE_QUESTIONS.length]];
   for (const question of due) {
     await askAside(question, now);
   }
@@ -104,6 +112,8 @@ async function askAside(question, now) {
     await tolerating("rules", askRules);
   } else if (question === "alerts") {
     await tolerating("alerts", askAlerts);
+  } else if (question === "journey") {
+    await tolerating("the journey", askJourney);
   } else if (question === "past") {
     const span = store.missingSpan(now, page.windowS);
     if (span) {
@@ -127,6 +137,12 @@ async function askAlerts() {
   const firing = alerts.filter(({ state }) => state === "firing").length;
   root.dataset.alerts = String(alerts.length);
   document.title = firing > 0 ? `(${firing}) Systems Craft` : "Systems Craft";
+}
+
+// Not every server has results to show: then it says so with null.
+async function askJourney() {
+  journey.learn(await ask("/api/journey"));
+  root.dataset.journey = String(journey.loads.length);
 }
 
 // With one machine its name need not be in the question; with several, only one is asked for.

@@ -1,9 +1,13 @@
-//! The live page and what it asks: the files under `dashboard/`, built into the binary, and `/api/status`.
+//! The live page and what it asks: the files under `dashboard/`, built into the binary, `/api/status`, and the journey
+//! through the phases that a bench run has written down.
 
 use super::{Params, Route};
 use contracts::http::{ApiError, Request, Response};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{fs, path::Path, path::PathBuf, sync::Arc};
+
+/// Largest journey that is read.
+const JOURNEY_BYTES_MAX: u64 = 1 << 20;
 
 /// Only what we serve ourselves may run, be loaded or be asked.
 const CONTENT_SECURITY_POLICY: &str =
@@ -25,6 +29,7 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
     "boot.js" = "boot.js" as JS,
     "charts.js" = "charts.js" as JS,
     "dom.js" = "dom.js" as JS,
+    "journey.js" = "journey.js" as JS,
     "pace.js" = "pace.js" as JS,
     "panels.js" = "panels.js" as JS,
     "pipeline.js" = "pipeline.js" as JS,
@@ -35,13 +40,23 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
     "uplot.css" = "vendor/uplot/uplot.css" as CSS,
 ];
 
-/// Routes of the page. `status` makes the answer of `/api/status`.
-pub fn routes(status: Arc<dyn Fn() -> Value + Send + Sync>) -> Vec<Route> {
+/// Routes of the page. `status` makes the answer of `/api/status`; `journey` is the file that a bench run wrote.
+pub fn routes(status: Arc<dyn Fn() -> Value + Send + Sync>, journey: Option<PathBuf>) -> Vec<Route> {
     vec![
         Route::new("page", "GET", "/", |_, _| Ok(guarded("text/html; charset=utf-8", INDEX))),
         Route::new("page", "GET", "/assets/{file}", asset),
         Route::new("page", "GET", "/api/status", move |_, _| Ok(Response::json(200, &status()))),
+        Route::new("page", "GET", "/api/journey", move |_, _| {
+            Ok(Response::json(200, &journey.as_deref().map_or(Value::Null, read_journey)))
+        }),
     ]
+}
+
+/// Read anew each time, since a bench run may have written it meanwhile. What cannot be read is no journey.
+fn read_journey(path: &Path) -> Value {
+    let small = fs::metadata(path).is_ok_and(|m| m.len() <= JOURNEY_BYTES_MAX);
+    let text = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn asset(request: &Request<'_>, params: &Params<'_>) -> Result<Response, ApiError> {
@@ -60,6 +75,14 @@ fn guarded(content_type: &'static str, bytes: &'static [u8]) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journey_that_is_not_there_is_none() {
+        let dir = env!("CARGO_MANIFEST_DIR");
+        assert_eq!(read_journey(&Path::new(dir).join("no-such-file.json")), Value::Null);
+        assert_eq!(read_journey(&Path::new(dir).join("Cargo.toml")), Value::Null, "not JSON");
+        assert!(read_journey(&Path::new(dir).join("src/dashboard/package.json")).is_object());
+    }
 
     /// A file that the page asks for and the binary lacks would only be noticed in a browser.
     #[test]
