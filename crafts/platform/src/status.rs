@@ -8,7 +8,10 @@ use crate::{
 };
 use contracts::queue::Log;
 use serde_json::{Value, json};
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// The counters of each stage in Prometheus text.
 pub(crate) fn gauges(parts: &Parts) -> Arc<Gauges> {
@@ -77,7 +80,7 @@ pub(crate) fn status(config: &NodeConfig, parts: &Parts) -> Arc<dyn Fn() -> Valu
                 },
                 "query": {
                     "queries_total": m.query_queries, "errors_total": m.query_errors,
-                    "samples_read_total": m.query_samples_read, "last_ms": m.query_last_us.get() as f64 / 1000.0,
+                    "samples_read_total": m.query_samples_read, "last_ms": m.query_last_us.load(Relaxed) as f64 / 1000.0,
                 },
                 "alert": {
                     "evaluations_total": m.alert_evaluations, "notifications_total": m.alert_notifications,

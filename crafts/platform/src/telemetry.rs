@@ -3,19 +3,13 @@
 //!
 //! This is the [`Middleware`] around every engine. It takes no lock: engines call it from all their threads.
 
-use crate::{meter::Meters, routes::Router};
+use crate::{
+    meter::{Counter, Meters},
+    routes::Router,
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use contracts::http::{ApiError, Middleware, Request, Response};
-use std::{
-    cell::Cell,
-    fmt::Write as _,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{cell::Cell, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
 /// Upper bounds of the duration histogram, in seconds.
 const BUCKETS_S: [f64; 12] =
@@ -34,9 +28,9 @@ pub(crate) struct Telemetry {
 
 #[derive(Default)]
 struct RouteStats {
-    by_class: [AtomicU64; CLASSES],
-    buckets: [AtomicU64; BUCKETS_S.len()],
-    sum_us: AtomicU64,
+    by_class: [Counter; CLASSES],
+    buckets: [Counter; BUCKETS_S.len()],
+    sum_us: Counter,
 }
 
 impl Telemetry {
@@ -50,8 +44,8 @@ impl Telemetry {
         out.push_str("# HELP craft_http_requests_total Requests by route and status class.\n");
         out.push_str("# TYPE craft_http_requests_total counter\n");
         for (labels, stats) in self.labelled() {
-            for (class, count) in stats.by_class.iter().enumerate().filter(|(_, n)| n.load(Relaxed) > 0) {
-                let count = count.load(Relaxed);
+            for (class, count) in stats.by_class.iter().enumerate().filter(|(_, n)| n.get() > 0) {
+                let count = count.get();
                 let _ =
                     writeln!(out, "craft_http_requests_total{{{labels},status=\"{}xx\"}} {count}", class + 1);
             }
@@ -61,13 +55,13 @@ impl Telemetry {
         );
         out.push_str("# TYPE craft_http_request_duration_seconds histogram\n");
         for (labels, stats) in self.labelled() {
-            let count: u64 = stats.by_class.iter().map(|n| n.load(Relaxed)).sum();
+            let count: u64 = stats.by_class.iter().map(Counter::get).sum();
             if count == 0 {
                 continue;
             }
             let mut below = 0;
             for (bound, bucket) in BUCKETS_S.iter().zip(&stats.buckets) {
-                below += bucket.load(Relaxed);
+                below += bucket.get();
                 let _ = writeln!(
                     out,
                     "craft_http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {below}"
@@ -75,7 +69,7 @@ impl Telemetry {
             }
             let _ =
                 writeln!(out, "craft_http_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {count}");
-            let sum_s = Duration::from_micros(stats.sum_us.load(Relaxed)).as_secs_f64();
+            let sum_s = Duration::from_micros(stats.sum_us.get()).as_secs_f64();
             let _ = writeln!(out, "craft_http_request_duration_seconds_sum{{{labels}}} {sum_s}");
             let _ = writeln!(out, "craft_http_request_duration_seconds_count{{{labels}}} {count}");
         }
@@ -142,11 +136,11 @@ impl Middleware for Telemetry {
     fn after(&self, request: Option<&Request<'_>>, status: u16, took: Duration) {
         let route = request.and_then(|r| self.router.find(r.method, r.path));
         let stats = &self.routes[route.unwrap_or(self.routes.len() - 1)];
-        stats.by_class[usize::from(status / 100).clamp(1, CLASSES) - 1].fetch_add(1, Relaxed);
-        stats.sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        stats.by_class[usize::from(status / 100).clamp(1, CLASSES) - 1].add(1);
+        stats.sum_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let seconds = took.as_secs_f64();
         if let Some(bucket) = BUCKETS_S.iter().position(|bound| seconds <= *bound) {
-            stats.buckets[bucket].fetch_add(1, Relaxed);
+            stats.buckets[bucket].add(1);
         }
         if let Some((request, _)) =
             request.zip(route.filter(|r| self.router.routes()[*r].service == "ingest"))

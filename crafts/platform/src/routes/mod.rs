@@ -11,7 +11,7 @@ pub mod service;
 pub mod storage;
 
 use contracts::http::{ApiError, Handler, Request, Response, percent_decode};
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 /// One method of one path.
 pub struct Route {
@@ -61,12 +61,18 @@ impl Route {
 /// Finds the route of a request.
 pub struct Router {
     routes: Vec<Route>,
+    /// Routes without parameters by their path: the middleware looks one up for every request.
+    plain: HashMap<&'static str, Vec<usize>>,
 }
 
 impl Router {
     /// A router over these routes.
     pub fn new(routes: Vec<Route>) -> Self {
-        Self { routes }
+        let mut plain = HashMap::<_, Vec<usize>>::new();
+        for (index, route) in routes.iter().enumerate().filter(|(_, route)| !route.path.contains('{')) {
+            plain.entry(route.path).or_default().push(index);
+        }
+        Self { routes, plain }
     }
 
     /// All routes.
@@ -77,6 +83,10 @@ impl Router {
     /// The index of the route that answers; none where the answer is 404 or 405.
     pub fn find(&self, method: &str, path: &str) -> Option<usize> {
         let method = if method == "HEAD" { "GET" } else { method };
+        let mut plain = self.plain.get(path).into_iter().flatten().copied();
+        if let Some(index) = plain.find(|index| self.routes[*index].method == method) {
+            return Some(index);
+        }
         self.routes.iter().position(|r| r.method == method && r.params(path).is_some())
     }
 
