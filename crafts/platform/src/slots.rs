@@ -71,21 +71,6 @@ pub struct Slots {
 impl Default for Slots {
     fn default() -> Self {
         Self {
-<<<<<<< HEAD
-            ingest: vec![Choice::new(
-                "phase0",
-                "one request at a time",
-                Arc::new(|config, log| Arc::new(SequentialIngest::new(config, log)) as _),
-            )],
-            queue: vec![
-                Choice::new(
-                    "phase0",
-                    "a list behind a mutex",
-                    Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
-                ),
-                Choice::new("file", "one append-only file", Arc::new(open_file_log)),
-            ],
-=======
             ingest: vec![
                 Choice::new(
                     "phase0",
@@ -98,12 +83,14 @@ impl Default for Slots {
                     Arc::new(|config, log| Arc::new(ingest::Final::new(config, log)) as _),
                 ),
             ],
-            queue: vec![Choice::new(
-                "phase0",
-                "a list behind a mutex",
-                Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
-            )],
->>>>>>> 53b9158 (The phases as compositions, the formats' routes, contract and claims)
+            queue: vec![
+                Choice::new(
+                    "phase0",
+                    "a list behind a mutex",
+                    Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
+                ),
+                Choice::new("file", "one append-only file", Arc::new(open_file_log)),
+            ],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
                 "phase0",
