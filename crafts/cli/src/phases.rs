@@ -10,6 +10,7 @@ pub(crate) fn add(slots: &mut Slots) {
         "phase0-std".clone_into(&mut choice.name);
     }
     slots.ingest.retain(|choice| choice.name != ingest_phases::PHASES[9].name);
-    let phases = ingest_phases::PHASES.iter();
-    slots.ingest.extend(phases.map(|phase| Choice::new(phase.name, phase.title, Arc::new(phase.open))));
+    for phase in ingest_phases::PHASES {
+        slots.ingest.push(Choice::new(phase.name, phase.title, Arc::new(phase.open)));
+    }
 }
