@@ -16,7 +16,7 @@ fn start(phase: &Phase) -> Node {
     let mut config = NodeConfig::up(([127, 0, 0, 1], 0).into(), dir);
     config.slots.ingest = vec![Choice::new(phase.name, phase.title, Arc::new(phase.open))];
     config.agent = false;
-    config.ack = Ack::Memory;
+    config.ack = Some(Ack::Memory);
     // The suites say when to evaluate.
     config.evaluate_every = Duration::from_secs(3600);
     Node::start(&config).unwrap()
