@@ -30,10 +30,11 @@ pub fn deepen(listener: &impl AsFd) -> io::Result<()> {
 /// The kernel spreads connections over all sockets that were bound with `SO_REUSEPORT`, by a hash of both addresses: no
 /// thread wakes another up, and none waits for another. `first` was bound without the option, so that a port which
 /// somebody else has is an error; Linux lets a socket that already listens join afterwards, and whoever binds without the
-/// option is still refused.
+/// option is still refused. One socket that all threads poll would need none of this, but then the thread that wakes up
+/// first takes most of a burst of connections, and keeps them.
 ///
 /// # Errors
-/// When the address cannot be read or a descriptor cannot be had.
+/// No descriptor is left, or the kernel does not share the address: with a socket that another user has opened.
 pub fn siblings(first: &TcpListener, count: usize) -> io::Result<Vec<TcpListener>> {
     let address = first.local_addr()?;
     let own = SockRef::from(first);
@@ -43,8 +44,7 @@ pub fn siblings(first: &TcpListener, count: usize) -> io::Result<Vec<TcpListener
     }
     let mut all = vec![first.try_clone()?];
     while all.len() < count {
-        // Where the kernel does not allow it (a socket that another user handed over), they take turns on one socket.
-        all.push(sibling(address).or_else(|_| first.try_clone())?);
+        all.push(sibling(address)?);
     }
     Ok(all)
 }

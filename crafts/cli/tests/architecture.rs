@@ -91,6 +91,7 @@ fn unsafe_code_lives_in_named_modules_only() {
         "crafts/1-ingest/tests/allocations.rs",
         "load-tester/tests/allocations.rs",
         "benches/src/bin/phase-server/allocator.rs",
+        "crafts/1-ingest/tests/engine_allocations.rs",
         "crafts/1-ingest/tests/handoff_allocations.rs",
         // Slots that two threads share without a lock.
         "crafts/1-ingest/src/ring.rs",
