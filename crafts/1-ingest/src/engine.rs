@@ -13,7 +13,8 @@
 //! client that sends without end from stopping the others.
 //!
 //! What it does not do: move connections between reactors. The kernel spreads them by hash, which is fair for many and may
-//! be unfair for a few.
+//! be unfair for a few. Nor does it take work to another thread: a handler that blocks stops the connections of its reactor
+//! for so long.
 
 use crate::{
     budget::{Budget, DRAIN_MAX, Entry},
