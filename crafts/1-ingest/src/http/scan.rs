@@ -1,7 +1,6 @@
 //! Where things end: the searches that every byte of a head goes through, eight bytes at a time.
 //!
-//! Words of eight bytes in a register need neither unsafe code nor a particular processor, and the pieces of a head are
-//! too short for wider ones to pay.
+//! Words of eight bytes in a register need neither unsafe code nor a particular processor.
 
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
