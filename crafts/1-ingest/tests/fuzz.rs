@@ -11,13 +11,15 @@ mod http_support;
 use contracts::TimestampMs;
 use http_support::{cases, outcome, reference};
 use ingest::{
+    composition::Final,
     frame::Frame,
-    parse::SinglePass,
+    service::Server,
     slots::Parse,
     wire::{Format, influx::LineProtocol, prometheus::Exposition, remote_write::RemoteWrite},
 };
 use std::{
     env,
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -57,7 +59,7 @@ fn a_short_run_finds_nothing() {
 #[test]
 fn what_the_inputs_are_made_of_is_taken() {
     for input in json_corpus() {
-        SinglePass::default().parse(&input, ARRIVED, &mut Frame::new(1)).unwrap();
+        json_parser().parse(&input, ARRIVED, &mut Frame::new(1)).unwrap();
     }
     assert_taken::<LineProtocol>(influx_corpus());
     assert_taken::<Exposition>(text_corpus());
@@ -212,11 +214,19 @@ fn json_corpus() -> Vec<Vec<u8>> {
     texts.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
+/// That of the composition, whichever it is.
+fn json_parser() -> impl Parse {
+    fn of<E, P: Parse, L, H>(_: PhantomData<Server<E, P, L, H>>) -> P {
+        P::default()
+    }
+    of(PhantomData::<Final>)
+}
+
 /// The frame has as many samples as were counted.
 fn check_json(input: &[u8], _: &mut fastrand::Rng) {
     let mut frame = Frame::new(1);
     frame.begin();
-    if let Ok(count) = SinglePass::default().parse(input, ARRIVED, &mut frame) {
+    if let Ok(count) = json_parser().parse(input, ARRIVED, &mut frame) {
         assert_eq!(frame.samples(), count);
     }
     frame.rollback();
