@@ -11,8 +11,10 @@
 pub mod compare;
 pub mod course;
 pub mod goals;
+pub mod journey;
 pub mod ladder;
 pub mod loads;
+pub mod logs;
 pub mod nginx;
 pub mod noise;
 pub mod parts;

@@ -9,6 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// One a slot.
+const BENCHES: [&str; 3] = ["parsers", "limiter", "handoff"];
+
 /// Runs all benches of parts, and returns their figures by name.
 ///
 /// # Errors
@@ -17,7 +20,8 @@ pub fn measure(root: &Path) -> Result<Vec<Part>> {
     // Of an earlier run there may be figures of benches that no longer exist.
     let directory = tempfile::tempdir()?;
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["bench", "--package", "benches", "--benches", "--quiet"])
+        .args(["bench", "--quiet", "--package", "benches"])
+        .args(BENCHES.iter().flat_map(|bench| ["--bench", bench]))
         .current_dir(root)
         .env("CRITERION_HOME", directory.path())
         .stdin(Stdio::null())

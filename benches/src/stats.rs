@@ -46,7 +46,12 @@ pub struct Estimate {
     pub low: f64,
     /// 2.5 % of them lie above.
     pub high: f64,
+    /// How many values there were.
+    pub values: usize,
 }
+
+/// Fewer values than this may agree by chance alone.
+const VALUES_MIN: usize = 3;
 
 impl Estimate {
     /// The percentile bootstrap (Efron, 1979): what would the median have been, had other rounds been drawn? With few
@@ -62,12 +67,22 @@ impl Estimate {
             .collect();
         medians.sort_by(f64::total_cmp);
         let tail = RESAMPLES / 40;
-        Some(Self { median: median_of_all, low: medians[tail], high: medians[RESAMPLES - 1 - tail] })
+        Some(Self {
+            median: median_of_all,
+            low: medians[tail],
+            high: medians[RESAMPLES - 1 - tail],
+            values: values.len(),
+        })
     }
 
-    /// Whether the interval leaves no doubt that this differs from 1, and the rounds are enough to say so.
-    pub fn differs_from_1(&self) -> bool {
-        self.low > 1.0 || self.high < 1.0
+    /// Whether this is above 1 beyond doubt.
+    pub fn is_above_1(&self) -> bool {
+        self.values >= VALUES_MIN && self.low > 1.0
+    }
+
+    /// Whether this is below 1 beyond doubt.
+    pub fn is_below_1(&self) -> bool {
+        self.values >= VALUES_MIN && self.high < 1.0
     }
 }
 
@@ -87,15 +102,16 @@ mod tests {
     fn the_interval_of_equal_rounds_has_no_width() {
         assert_eq!(Estimate::of(&[]), None);
         let same = Estimate::of(&[2.0; 5]).unwrap();
-        assert_eq!(same, Estimate { median: 2.0, low: 2.0, high: 2.0 });
-        assert!(same.differs_from_1());
+        assert_eq!(same, Estimate { median: 2.0, low: 2.0, high: 2.0, values: 5 });
+        assert!(same.is_above_1() && !same.is_below_1());
+        assert!(!Estimate::of(&[2.0; 2]).unwrap().is_above_1(), "two may agree by chance");
     }
 
     #[test]
     fn the_interval_of_five_rounds_is_all_of_them() {
         let few = Estimate::of(&[1.4, 0.9, 1.2, 1.1, 1.3]).unwrap();
-        assert_eq!(few, Estimate { median: 1.2, low: 0.9, high: 1.4 });
-        assert!(!few.differs_from_1(), "one round below 1 among five is too much");
+        assert_eq!(few, Estimate { median: 1.2, low: 0.9, high: 1.4, values: 5 });
+        assert!(!few.is_above_1(), "one round below 1 among five is too much");
     }
 
     #[test]

@@ -178,7 +178,7 @@ pub enum Verdict {
     Gains,
     /// Worse, beyond doubt.
     Loses,
-    /// The interval holds 1.
+    /// The interval holds 1, or there are too few rounds.
     Noise,
     /// There are no rounds of both.
     NotMeasured,
@@ -197,8 +197,8 @@ impl Verdict {
 
     fn of(gain: Option<Estimate>) -> Self {
         match gain {
-            Some(gain) if gain.low > 1.0 => Self::Gains,
-            Some(gain) if gain.high < 1.0 => Self::Loses,
+            Some(gain) if gain.is_above_1() => Self::Gains,
+            Some(gain) if gain.is_below_1() => Self::Loses,
             Some(_) => Self::Noise,
             None => Self::NotMeasured,
         }
@@ -274,6 +274,9 @@ fn less_is_better(results: &Results, load: &str, before: &str, after: &str) -> S
     Seen::new(megabytes(before), megabytes(after), ratio(results, load, (before, after), resident_bytes))
 }
 
+/// As the benches of parts ask for.
+const CRITERION_SAMPLES: usize = 30;
+
 /// Criterion has its own intervals: the gain lies between the worst and the best that they allow.
 fn parts(results: &Results, before: &str, after: &str, ns_per_unit: f64) -> Seen {
     let part = |name: &str| results.parts.iter().find(|part| part.name == name);
@@ -283,6 +286,7 @@ fn parts(results: &Results, before: &str, after: &str, ns_per_unit: f64) -> Seen
         median: before.ns / after.ns,
         low: before.ns_interval.0 / after.ns_interval.1,
         high: before.ns_interval.1 / after.ns_interval.0,
+        values: CRITERION_SAMPLES,
     });
     Seen::new(before.map(per_element), after.map(per_element), gain)
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use benches::{
-    compare, course,
+    compare, course, journey,
     ladder::{self, Ladder},
     loads::{self, Load},
     parts,
@@ -20,7 +20,7 @@ use benches::{
 use clap::{Args, Parser, Subcommand};
 use std::{
     ffi::OsString,
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -144,7 +144,7 @@ struct Compare {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["html", "book"]))]
+#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["html", "book", "journey"]))]
 struct Report {
     /// Results of the phases
     #[arg(default_value = "benches/results/craft1.json")]
@@ -158,6 +158,9 @@ struct Report {
     /// The tables that the book includes, into this directory
     #[arg(long, value_name = "DIR")]
     book: Option<PathBuf>,
+    /// The figures that the live page draws, into this file
+    #[arg(long, value_name = "FILE")]
+    journey: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -378,9 +381,10 @@ fn report(arguments: &Report) -> Result<()> {
         None => None,
     };
     if let Some(path) = &arguments.html {
-        std::fs::write(path, report::html(&results, peers.as_ref()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        print_line(&path.display().to_string())?;
+        write(path, &report::html(&results, peers.as_ref()))?;
+    }
+    if let Some(path) = &arguments.journey {
+        write(path, &(serde_json::to_string_pretty(&journey::journey(&results))? + "\n"))?;
     }
     if let Some(directory) = &arguments.book {
         for path in report::book(&results, peers.as_ref(), directory)? {
@@ -388,6 +392,12 @@ fn report(arguments: &Report) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a file, and says so.
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    print_line(&path.display().to_string())
 }
 
 fn chosen_loads(arguments: &Craft1) -> Result<Vec<Load>> {
@@ -441,7 +451,11 @@ fn allow_many_files() -> Result<()> {
 }
 
 fn print_line(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+    match writeln!(std::io::stdout(), "{line}") {
+        // Whoever read our output has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("cannot write to stdout"),
+    }
 }
 
 #[cfg(test)]

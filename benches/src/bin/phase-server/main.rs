@@ -5,19 +5,22 @@
 
 mod allocator;
 mod counters;
-mod logs;
 mod profiler;
 
 use anyhow::{Context, Result, anyhow};
-use benches::server::{Found, Said};
+use benches::{
+    logs::{Disk, SlowLog, Taken, TallyLog},
+    server::{Found, PhaseName, Said},
+};
 use clap::Parser;
 use contracts::{
     BatchView,
     http::{ApiError, Bare, Request, Response},
-    ingest::{IngestConfig, Shutdown, Site},
+    ingest::{Ingest, IngestConfig, Shutdown, Site},
     queue::{Ack, FetchLimit, Log, Partition, Records},
 };
-use logs::{Disk, SlowLog, Taken, TallyLog};
+use ingest_phases::PHASES;
+use profiler::Profiler;
 use queue::{FileLog, LogConfig};
 use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGUSR1},
@@ -92,19 +95,22 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if arguments.list {
-        let phases = phases::names();
-        return say(&Said::Phases { phases });
+        let phases = PHASES
+            .iter()
+            .map(|phase| PhaseName { name: phase.name.to_owned(), title: phase.title.to_owned() });
+        return say(&Said::Phases { phases: phases.collect() });
     }
     if let Some(directory) = &arguments.count {
         return say(&Said::Counted { found: found_in(open_log(directory)?.as_ref())? });
     }
     let name = arguments.phase.as_deref().unwrap_or_default();
     let (log, taken) = log(arguments)?;
-    let open = phases::find(name).with_context(|| {
-        let names = phases::names().into_iter().map(|phase| phase.name).collect::<Vec<_>>().join(", ");
+    let phase = PHASES.iter().find(|phase| phase.name == name).with_context(|| {
+        let names = PHASES.iter().map(|phase| phase.name).collect::<Vec<_>>().join(", ");
         format!("there is no phase {name:?}; choose from {names}")
     })?;
-    serve(arguments, open(config(arguments), Some(log.clone())).as_ref(), || match &taken {
+    let title = format!("{}: {}", phase.name, phase.title);
+    serve(arguments, &title, (phase.open)(config(arguments), Some(log.clone())).as_ref(), || match &taken {
         Some(taken) => Ok(Found {
             records: taken.records.load(Ordering::Relaxed),
             samples: taken.samples.load(Ordering::Relaxed),
@@ -165,7 +171,8 @@ fn found_in(log: &dyn Log) -> Result<Found> {
 
 fn serve(
     arguments: &Arguments,
-    server: &dyn contracts::ingest::Ingest,
+    title: &str,
+    server: &dyn Ingest,
     found: impl Fn() -> Result<Found>,
 ) -> Result<()> {
     die_with_parent();
@@ -173,7 +180,7 @@ fn serve(
     let address = listener.local_addr()?;
     let shutdown = Shutdown::new();
     let stop = stop_on_signal(shutdown.clone(), address)?;
-    let profiler = arguments.profile.as_deref().map(profiler::Profiler::start).transpose()?;
+    let profiler = arguments.profile.as_deref().map(|path| Profiler::start(title, path)).transpose()?;
     if arguments.allocations {
         allocator::start_counting();
     }
@@ -234,25 +241,4 @@ fn open_log(directory: &Path) -> Result<Arc<dyn Log>> {
     let config = LogConfig::for_groups(&[KEEPER]);
     let (log, _) = FileLog::open(directory, config).context("cannot open the log")?;
     Ok(Arc::new(log))
-}
-
-/// The compositions, by name.
-mod phases {
-    use benches::server::PhaseName;
-    use contracts::{
-        ingest::{Ingest, IngestConfig},
-        queue::Log,
-    };
-    use phase0::ingest::SequentialIngest;
-    use std::sync::Arc;
-
-    pub(crate) type Open = fn(IngestConfig, Option<Arc<dyn Log>>) -> Arc<dyn Ingest>;
-
-    pub(crate) fn names() -> Vec<PhaseName> {
-        vec![PhaseName { name: "phase0".to_owned(), title: "one request at a time".to_owned() }]
-    }
-
-    pub(crate) fn find(name: &str) -> Option<Open> {
-        (name == "phase0").then_some(|config, log| Arc::new(SequentialIngest::new(config, log)))
-    }
 }

@@ -1,11 +1,11 @@
-//! Samples what the process is doing, a hundred times a second of processor time, and draws it.
+//! Samples what the process is doing, a thousand times a second of processor time, and draws it.
 //!
 //! A flame graph: each box is a function, its width the share of the samples in which it was on the stack, and what it
 //! called stands on it (Gregg, 2016). Only what runs is sampled: a thread that waits for a lock or a disk is not seen.
 
 use anyhow::{Context, Result};
 use benches::server::Hot;
-use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report};
+use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report, flamegraph::Options};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -21,18 +21,20 @@ const TOP: usize = 15;
 /// A profile under way.
 pub(crate) struct Profiler {
     guard: ProfilerGuard<'static>,
+    title: String,
     path: PathBuf,
 }
 
 impl Profiler {
-    pub(crate) fn start(path: &Path) -> Result<Self> {
+    pub(crate) fn start(title: &str, path: &Path) -> Result<Self> {
         let guard = ProfilerGuardBuilder::default()
             .frequency(SAMPLES_PER_S)
-            // The unwinder must not interrupt itself, nor walk through what has no frames to walk.
-            .blocklist(&["libc", "libgcc", "pthread", "vdso"])
+            // The unwinder must not interrupt itself, nor walk through what has no frames to walk. What the C library
+            // does is not left out: the time in system calls would be missing, which is most of it.
+            .blocklist(&["libgcc", "vdso"])
             .build()
             .context("cannot sample this process")?;
-        Ok(Self { guard, path: path.to_owned() })
+        Ok(Self { guard, title: title.to_owned(), path: path.to_owned() })
     }
 
     /// Writes the flame graph, and returns the functions in which most samples fell.
@@ -40,7 +42,9 @@ impl Profiler {
         let report = self.guard.report().frames_post_processor(without_thread).build()?;
         let file =
             File::create(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
-        report.flamegraph(file).context("cannot draw the flame graph")?;
+        let mut options = Options::default();
+        options.title.clone_from(&self.title);
+        report.flamegraph_with_options(file, &mut options).context("cannot draw the flame graph")?;
         Ok(hottest(&report))
     }
 }

@@ -19,21 +19,25 @@ use std::{
 
 /// What went into a log.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
-    pub(crate) records: AtomicU64,
-    pub(crate) samples: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+pub struct Taken {
+    /// Records.
+    pub records: AtomicU64,
+    /// Samples in them.
+    pub samples: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
 }
 
 /// A log that counts what it is given and forgets it: the queue at no cost, so that ingestion alone is measured and
 /// its memory is its own.
 #[derive(Default)]
-pub(crate) struct TallyLog {
+pub struct TallyLog {
     taken: Arc<Taken>,
 }
 
 impl TallyLog {
-    pub(crate) fn new(taken: Arc<Taken>) -> Self {
+    /// A log that counts there.
+    pub fn new(taken: Arc<Taken>) -> Self {
         Self { taken }
     }
 }
@@ -125,28 +129,30 @@ impl Producer for TallyProducer {
 
 /// How slow a disk is pretended to be.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Disk {
+pub struct Disk {
     /// Each flush takes this long.
-    pub(crate) flush: Duration,
+    pub flush: Duration,
     /// And each KiB of it this much longer.
-    pub(crate) per_kib: Duration,
+    pub per_kib: Duration,
 }
 
 impl Disk {
-    pub(crate) fn is_slow(self) -> bool {
+    /// Whether it is slow at all.
+    pub fn is_slow(self) -> bool {
         !self.flush.is_zero() || !self.per_kib.is_zero()
     }
 }
 
 /// Any log behind a slow disk. There is one disk, so that flushes of several producers wait for each other.
-pub(crate) struct SlowLog {
+pub struct SlowLog {
     log: Arc<dyn Log>,
     disk: Disk,
     arm: Arc<Mutex<()>>,
 }
 
 impl SlowLog {
-    pub(crate) fn new(log: Arc<dyn Log>, disk: Disk) -> Self {
+    /// This log on that disk.
+    pub fn new(log: Arc<dyn Log>, disk: Disk) -> Self {
         Self { log, disk, arm: Arc::default() }
     }
 }
