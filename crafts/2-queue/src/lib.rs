@@ -17,7 +17,7 @@
 //! | [`log`] | the contract's `Log`; opening, fetching, waiting, retention |
 //! | `producer` | the contract's `Producer`: what was submitted and is not written yet |
 //! | `tail` | the one place that writes records: append, roll over to a new segment, cut back what failed |
-//! | `sync` | group commit: one fsync for everything that was written before it |
+//! | `sync` | group commit: one fsync for everything that was written before it; a thread that keeps little unsynced |
 //! | `view` | which record lies in which file, for readers |
 //! | `walk` | from bytes to records, everything checked |
 //! | `record`, `segment` | the bytes of a record and of a file's head |

@@ -28,6 +28,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,14 @@ impl LogConfig {
 /// One append-only file, cut into segments. Clones share it.
 #[derive(Clone)]
 pub struct FileLog {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+}
+
+/// What a log and its producers hold; when the last is dropped, the log is closed.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    /// The log's own thread: see `sync`.
+    syncer: Option<JoinHandle<()>>,
 }
 
 /// What the log, its producers and its readers share.
@@ -124,7 +132,12 @@ impl FileLog {
             broken: OnceLock::new(),
             _lock: lock,
         };
-        Ok((Self { shared: Arc::new(shared) }, recovery))
+        let handle = Handle::new(shared).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        Ok((Self { handle: Arc::new(handle) }, recovery))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
     }
 }
 
@@ -138,14 +151,14 @@ impl Log for FileLog {
     }
 
     fn producer(&self, ack: Ack) -> Result<Box<dyn Producer>, LogError> {
-        self.shared.healthy()?;
-        Ok(Box::new(FileProducer::new(self.shared.clone(), ack)))
+        self.shared().healthy()?;
+        Ok(Box::new(FileProducer::new(self.handle.clone(), ack)))
     }
 
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
-        self.shared.healthy()?;
-        self.shared.check_partition(partition)?;
-        Ok(self.shared.view.lock().bounds())
+        self.shared().healthy()?;
+        self.shared().check_partition(partition)?;
+        Ok(self.shared().view.lock().bounds())
     }
 
     fn fetch(
@@ -156,58 +169,58 @@ impl Log for FileLog {
         out: &mut Records,
     ) -> Result<(), LogError> {
         out.clear();
-        self.shared.check_partition(partition)?;
+        self.shared().check_partition(partition)?;
         let limit = FetchLimit {
             records_max: limit.records_max.clamp(1, FETCH_RECORDS_MAX),
             bytes_max: limit.bytes_max.min(FETCH_BYTES_MAX),
             ..limit
         };
         let mut next = from.0;
-        let mut span = self.shared.wait_for(from, limit.wait)?;
+        let mut span = self.shared().wait_for(from, limit.wait)?;
         while let Some(found) = span {
             let end = found.end.offset;
-            next = self.shared.read(&found, next, limit, out)?;
+            next = self.shared().read(&found, next, limit, out)?;
             // A segment that ends does not end a fetch.
-            span = if next == end { self.shared.view.lock().span(next) } else { None };
+            span = if next == end { self.shared().view.lock().span(next) } else { None };
         }
         Ok(())
     }
 
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
-        self.shared.healthy()?;
-        let mut saved = self.shared.groups.lock();
+        self.shared().healthy()?;
+        let mut saved = self.shared().groups.lock();
         let membership = saved.groups.subscribe(group, member)?;
-        self.shared.save(&mut saved);
+        self.shared().save(&mut saved);
         Ok(membership)
     }
 
     fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
-        self.shared.healthy()?;
-        let mut saved = self.shared.groups.lock();
+        self.shared().healthy()?;
+        let mut saved = self.shared().groups.lock();
         saved.groups.check(membership)?;
         // So that the last commits before a pause are saved as well, though no other commit follows them.
-        self.shared.save(&mut saved);
+        self.shared().save(&mut saved);
         Ok(())
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
-        self.shared.healthy()?;
-        self.shared.check_partition(partition)?;
-        let mut saved = self.shared.groups.lock();
+        self.shared().healthy()?;
+        self.shared().check_partition(partition)?;
+        let mut saved = self.shared().groups.lock();
         saved.groups.check(membership)?;
-        let bounds = self.shared.view.lock().bounds();
+        let bounds = self.shared().view.lock().bounds();
         if next > bounds.end {
             return Err(LogError::OffsetOutOfRange { asked: next, bounds });
         }
         saved.groups.commit(&membership.group, next.0);
-        self.shared.save(&mut saved);
-        self.shared.retire(saved.groups.done())
+        self.shared().save(&mut saved);
+        self.shared().retire(saved.groups.done())
     }
 
     fn committed(&self, group: &str, partition: Partition) -> Result<Option<Offset>, LogError> {
-        self.shared.healthy()?;
-        self.shared.check_partition(partition)?;
-        Ok(self.shared.groups.lock().groups.committed(group).map(Offset))
+        self.shared().healthy()?;
+        self.shared().check_partition(partition)?;
+        Ok(self.shared().groups.lock().groups.committed(group).map(Offset))
     }
 }
 
@@ -294,9 +307,13 @@ impl Shared {
     /// crash, and on a disk that is full commits are what makes room.
     fn save(&self, saved: &mut SavedGroups) {
         if saved.at.is_none_or(|at| at.elapsed() >= GROUPS_INTERVAL) {
-            saved.at = Some(Instant::now());
-            saved.groups.save(|text| self.disk.replace(recovery::GROUPS, text.as_bytes()));
+            self.save_now(saved);
         }
+    }
+
+    fn save_now(&self, saved: &mut SavedGroups) {
+        saved.at = Some(Instant::now());
+        saved.groups.save(|text| self.disk.replace(recovery::GROUPS, text.as_bytes()));
     }
 
     /// Deletes the segments that nobody needs any more, the oldest first: whenever this ends, there is no gap.
@@ -314,15 +331,26 @@ impl Shared {
     }
 }
 
-/// A log that is closed is on disk, and knows how far its groups came.
-impl Drop for Shared {
+impl Handle {
+    fn new(shared: Shared) -> io::Result<Self> {
+        let shared = Arc::new(shared);
+        let its = shared.clone();
+        let syncer = thread::Builder::new().name("log-sync".to_owned());
+        let syncer = syncer.spawn(move || its.sync_when_called())?;
+        Ok(Self { shared, syncer: Some(syncer) })
+    }
+}
+
+/// A log that is closed is on disk, and knows how far its groups came. Others can open it then.
+impl Drop for Handle {
     fn drop(&mut self) {
-        if self.healthy().is_err() {
-            return;
+        self.shared.synced.close();
+        let _ = self.syncer.take().map(JoinHandle::join);
+        if self.shared.healthy().is_ok() {
+            // Nobody is left to be told of an error, and nothing was promised beyond what producers were told.
+            let (last, _) = self.shared.view.lock().last();
+            let _ = last.sync();
+            self.shared.save_now(&mut self.shared.groups.lock());
         }
-        // Nobody is left to be told of an error, and nothing was promised beyond what producers were told.
-        let _ = self.view.get_mut().last().0.sync();
-        let disk = &self.disk;
-        self.groups.get_mut().groups.save(|text| disk.replace(recovery::GROUPS, text.as_bytes()));
     }
 }

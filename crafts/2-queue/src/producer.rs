@@ -7,7 +7,7 @@
 //! settle; a wait or a later flush tries again. Until that succeeds every submission is written at once, or refused
 //! with `Full`, so that nothing more is taken than fits.
 
-use crate::{log::Shared, tail::Pending};
+use crate::{log::Handle, tail::Pending};
 use contracts::{
     limits::RECORD_BYTES_MAX,
     queue::{Ack, LogError, NewRecord, Offset, Partition, Placed, Producer, Ticket},
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// One thread's way into the log.
 pub(crate) struct FileProducer {
-    shared: Arc<Shared>,
+    log: Arc<Handle>,
     ack: Ack,
     pending: Pending,
     /// Submitted, written, and safe at the level that was asked for.
@@ -42,9 +42,9 @@ pub(crate) struct FileProducer {
 }
 
 impl FileProducer {
-    pub(crate) fn new(shared: Arc<Shared>, ack: Ack) -> Self {
+    pub(crate) fn new(log: Arc<Handle>, ack: Ack) -> Self {
         Self {
-            shared,
+            log,
             ack,
             pending: Pending::default(),
             submitted: Ticket(0),
@@ -58,8 +58,8 @@ impl FileProducer {
 
     /// Writes what waits. Whatever was written has its ticket moved, also if the rest was refused.
     fn write(&mut self) -> Result<(), LogError> {
-        let Self { shared, pending, written, end, places, .. } = self;
-        shared.append(pending, |offset| {
+        let Self { log, pending, written, end, places, .. } = self;
+        log.shared.append(pending, |offset| {
             written.0 += 1;
             *end = offset + 1;
             places.push(*written, offset);
@@ -72,7 +72,7 @@ impl FileProducer {
             return Ok(());
         }
         if self.ack == Ack::Disk {
-            self.shared.sync_before(self.end)?;
+            self.log.shared.sync_before(self.end)?;
         }
         self.settled = self.written;
         if let Some(waker) = &self.waker {
@@ -134,12 +134,12 @@ impl Places {
 impl Producer for FileProducer {
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         let NewRecord { partition, payload } = record;
-        self.shared.healthy()?;
-        self.shared.check_partition(partition)?;
+        self.log.shared.healthy()?;
+        self.log.shared.check_partition(partition)?;
         if payload.len() > RECORD_BYTES_MAX {
             return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max: RECORD_BYTES_MAX });
         }
-        if self.shared.may_be_full() || self.pending.bytes() + payload.len() > PENDING_BYTES_MAX {
+        if self.log.shared.may_be_full() || self.pending.bytes() + payload.len() > PENDING_BYTES_MAX {
             self.submit_if_it_fits(payload)?;
         } else {
             self.pending.push(payload);
@@ -149,7 +149,7 @@ impl Producer for FileProducer {
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        self.shared.healthy()?;
+        self.log.shared.healthy()?;
         match self.write() {
             // Nothing is lost: it waits, and is not settled.
             Ok(()) | Err(LogError::Full) => self.settle(),
@@ -158,7 +158,7 @@ impl Producer for FileProducer {
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
-        self.shared.healthy().map(|()| self.settled)
+        self.log.shared.healthy().map(|()| self.settled)
     }
 
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, LogError> {

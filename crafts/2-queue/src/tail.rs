@@ -7,6 +7,7 @@ use crate::{
     disk::{self, DataFile},
     log::Shared,
     record, segment,
+    sync::UNSYNCED_BYTES,
     view::{Place, Segment},
 };
 use contracts::queue::LogError;
@@ -24,11 +25,13 @@ pub(crate) struct Tail {
     at: u64,
     /// The next record's offset.
     next: u64,
+    /// Bytes since the log was last called to sync.
+    unsynced: u64,
 }
 
 impl Tail {
     pub(crate) fn new(file: Arc<DataFile>, at: u64, next: u64) -> Self {
-        Self { file, at, next }
+        Self { file, at, next, unsynced: 0 }
     }
 
     /// Whether its segment holds no record yet.
@@ -161,6 +164,11 @@ impl Shared {
         let end = Place { offset: tail.next, at: tail.at };
         self.view.lock().extend(pending.places(count, begin), end);
         self.appended.notify_all();
+        tail.unsynced += end.at - begin.at;
+        if tail.unsynced >= UNSYNCED_BYTES {
+            tail.unsynced = 0;
+            self.synced.call();
+        }
         // Only a hint to producers whether trying is worth while: no other memory hangs on it.
         self.full.store(false, Ordering::Relaxed);
         Ok(())

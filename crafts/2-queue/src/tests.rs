@@ -257,6 +257,22 @@ fn producers_that_wait_for_the_disk_share_its_syncs() {
     assert_eq!(disk.faults.syncs(), 2);
 }
 
+/// Nobody asked for it, but the end of a segment must not find 64 MiB to sync.
+#[test]
+fn the_log_syncs_every_few_mib_by_itself_and_is_broken_if_that_fails() {
+    let (log, _dir, disk) = log(any_size());
+    let mut producer = log.producer(Ack::Os).unwrap();
+    let mut append = || submit(&mut *producer, &vec![1; 5 << 20]).and_then(|_| producer.flush());
+    append().unwrap();
+    eventually("it was synced", || disk.faults.syncs() == 1);
+    append().unwrap();
+    eventually("it was synced again", || disk.faults.syncs() == 2);
+    disk.faults.fail_syncs();
+    append().unwrap();
+    eventually("the log is broken", || log.bounds(FIRST).is_err());
+    assert!(matches!(append(), Err(LogError::Failed(_))));
+}
+
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..6000 {
         if is_so() {
