@@ -240,6 +240,7 @@ fn producers_that_wait_for_the_disk_share_its_syncs() {
     const FOLLOWERS: u64 = 8;
     let (log, _dir, disk) = log(any_size());
     disk.faults.hold_syncs();
+    let _released = Released(&disk);
     let append = || {
         let mut producer = log.producer(Ack::Disk).unwrap();
         submit(&mut *producer, b"x").unwrap();
@@ -255,6 +256,15 @@ fn producers_that_wait_for_the_disk_share_its_syncs() {
     });
     // The first sync had begun before the others wrote, so it was no good to them; one more was enough for all.
     assert_eq!(disk.faults.syncs(), 2);
+}
+
+/// A test that fails must not hang, either.
+struct Released<'d>(&'d Disk);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.faults.release_syncs();
+    }
 }
 
 /// Nobody asked for it, but the end of a segment must not find 64 MiB to sync.

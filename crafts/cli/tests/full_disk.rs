@@ -74,12 +74,23 @@ fn a_full_disk_is_back_pressure_and_nothing_worse() {
     assert!(refused.is_disjoint(&found), "kept: {:?}", refused.intersection(&found));
 }
 
-/// Ingestion with a log of its own. A write beyond the limit must be an error and no signal, as on a full disk; what
+/// Ingestion with a log of its own, and nothing between the two that could hold batches back. A write beyond the limit must be an error and no signal, as on a full disk; what
 /// the shell ignores is ignored by what it becomes.
 fn start(data: &Path) -> (Child, String) {
     let mut child = Command::new("sh")
         .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_craft")])
-        .args(["serve", "ingest", "--queue", "file", "--listen", "127.0.0.1:0", "--json", "--data"])
+        .args([
+            "serve",
+            "ingest",
+            "--ingest",
+            "phase0",
+            "--queue",
+            "file",
+            "--listen",
+            "127.0.0.1:0",
+            "--json",
+            "--data",
+        ])
         .arg(data)
         .env_remove("CRAFT_TOKEN")
         .stdin(Stdio::null())
