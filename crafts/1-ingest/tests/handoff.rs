@@ -259,6 +259,24 @@ fn a_ring_can_be_opened_and_left_at_any_time() {
     assert_eq!(found, sent);
 }
 
+/// A ring whose thread is gone is forgotten, but not before the log has settled what came through it.
+#[test]
+fn a_ring_that_was_left_still_counts_until_it_has_settled() {
+    let log = TestLog::new(1);
+    log.hold();
+    let impatient = IngestConfig { settle_timeout: Duration::from_millis(20), ..config() };
+    let handoff = RingHandoff::open(&impatient, Arc::new(log.clone())).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    send(&mut submit, "", 1.0).unwrap();
+    drop(submit);
+    while log.records() < 1 {
+        thread::yield_now();
+    }
+    drop(handoff.submitter().unwrap()); // a new ring is when old ones are looked through
+    let error = handoff.close().unwrap_err();
+    assert!(error.to_string().contains("not settled"), "{error}");
+}
+
 #[test]
 fn no_ring_is_opened_to_a_log_that_failed() {
     let log = TestLog::with_fault(1, Fault::SubmitFails { after: 0 });
