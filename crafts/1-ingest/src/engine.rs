@@ -18,6 +18,7 @@
 
 use crate::{
     budget::{Budget, DRAIN_MAX, Entry},
+    handlers::Promises,
     http::Settings,
     listen::{self, Failure, Reserve},
     peer::{Desk, Gone, Peer, Peers},
@@ -59,6 +60,8 @@ const WAKER: Token = Token(usize::MAX - 1);
 pub struct ReactorPerCore;
 
 impl Engine for ReactorPerCore {
+    const MAY_WAIT: bool = false;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let budget = Budget::new(config);
         let end = End { shutdown: &site.shutdown, broken: AtomicBool::new(false) };
@@ -124,6 +127,8 @@ struct Reactor<'a, W> {
     again: Vec<usize>,
     /// Whose answers wait for a ticket.
     held: Vec<usize>,
+    /// Whose answers come from other threads.
+    promises: Promises,
     settled: Ticket,
     now: Instant,
     swept: Instant,
@@ -177,6 +182,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             turn: Vec::new(),
             again: Vec::new(),
             held: Vec::new(),
+            promises: Promises::default(),
             settled: Ticket(0),
             now,
             swept: now,
@@ -223,7 +229,20 @@ impl<'a, W: Worker> Reactor<'a, W> {
                 }
             }
         }
+        self.fulfil();
         Ok(())
+    }
+
+    /// Gives answers that have come from other threads to who waits for them.
+    fn fulfil(&mut self) {
+        for (number, answer, response) in self.promises.arrived(&mut self.worker) {
+            if let Some(peer) = self.peers.get_mut(number) {
+                peer.fulfil(answer, response, &self.desk);
+                if !peer.is_queued {
+                    self.turn.push(number);
+                }
+            }
+        }
     }
 
     fn accept(&mut self, at_most: usize) -> io::Result<()> {
@@ -322,6 +341,9 @@ impl<'a, W: Worker> Reactor<'a, W> {
         if peer.has_more(self.settled) && !peer.is_queued {
             peer.is_queued = true;
             self.again.push(number);
+        }
+        if let Some(answer) = peer.promised() {
+            self.promises.note(answer, number);
         }
         let deadline = peer.deadline(self.settled, self.config);
         self.peers.set_deadline(number, deadline);

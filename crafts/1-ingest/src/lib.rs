@@ -22,6 +22,8 @@ pub mod http;
 
 pub mod service;
 
+pub mod handlers;
+
 pub mod limit;
 
 pub mod parse;

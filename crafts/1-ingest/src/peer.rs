@@ -9,7 +9,7 @@ use crate::{
     http::{Connection, Scratch, Settings},
     slots::{Lost, Worker},
 };
-use contracts::{ingest::IngestConfig, queue::Ticket};
+use contracts::{http::Response, ingest::IngestConfig, queue::Ticket};
 use mio::{event::Event, net::TcpStream};
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -19,6 +19,9 @@ use std::{
 
 /// Bytes that one read takes at most: many pipelined requests, and still not too much of one client in one turn.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long an answer may be owed to a client. A handler has bounds of its own; this one is for a handler that forgot them.
+const PROMISE_MAX: Duration = Duration::from_secs(600);
 
 /// What the peers of a reactor share: between two calls nothing in it is needed.
 #[derive(Debug)]
@@ -132,6 +135,9 @@ impl<'b> Peer<'b> {
 
     /// Whether there is something to read, or to run now that the answers before it have left.
     pub fn has_more(&self, settled: Ticket) -> bool {
+        if self.connection.promised().is_some() {
+            return false;
+        }
         match self.lingering {
             None if self.kept_back => !self.has_answers(settled),
             None => self.readable && self.connection.wants_input(),
@@ -242,6 +248,18 @@ impl<'b> Peer<'b> {
         self.connection.waits_for(settled).is_some()
     }
 
+    /// The number of the answer that was promised to it.
+    pub fn promised(&self) -> Option<u64> {
+        self.connection.promised()
+    }
+
+    /// The promised answer is there. It may have been given up meanwhile.
+    pub fn fulfil(&mut self, number: u64, response: Response, desk: &Desk) {
+        if self.promised() == Some(number) {
+            self.connection.fulfil(response, &desk.scratch);
+        }
+    }
+
     /// Says 503 and ends the connection.
     pub fn refuse<W: Worker>(&mut self, code: &'static str, desk: &mut Desk, worker: &mut W) {
         self.connection.overload(code, &mut desk.scratch, worker);
@@ -305,6 +323,9 @@ impl Peer<'_> {
     pub fn deadline(&self, settled: Ticket, config: &IngestConfig) -> Instant {
         if let Some(lingering) = &self.lingering {
             return lingering.until;
+        }
+        if self.connection.promised().is_some() {
+            return self.clocks.quiet_since + PROMISE_MAX;
         }
         let request = self.clocks.begun.map(|begun| begun + config.request_timeout);
         let answer = self.clocks.stuck_since.map(|since| since + self.patience(settled, config));

@@ -5,6 +5,7 @@
 
 use crate::{
     frame::Frame,
+    handlers::{self, ClosesAtEnd, HANDLERS, Handlers, Mailbox},
     slots::{
         Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Series, Sink, Submit, Worker,
     },
@@ -12,7 +13,7 @@ use crate::{
 };
 use contracts::{
     BatchError, TimestampMs,
-    http::{ApiError, Request},
+    http::{ApiError, Request, Response},
     ingest::{Ingest, IngestConfig, Site},
     limits::CLIENT_ID_BYTES_MAX,
     queue::{Log, LogError, Ticket},
@@ -23,6 +24,7 @@ use std::{
     net::IpAddr,
     sync::Arc,
     task::Waker,
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -33,8 +35,11 @@ pub const CLIENT_HEADER: &str = "x-client-id";
 pub struct Server<E, P, L, H> {
     config: IngestConfig,
     log: Option<Arc<dyn Log>>,
-    slots: PhantomData<fn() -> (E, P, L, H)>,
+    slots: PhantomData<Slots<E, P, L, H>>,
 }
+
+/// Four types that are named and never held.
+type Slots<E, P, L, H> = fn() -> (E, P, L, H);
 
 impl<E, P, L, H> Server<E, P, L, H> {
     /// A server that appends to `log`; without one it is only an HTTP engine.
@@ -47,10 +52,22 @@ impl<E: Engine, P: Parse, L: Limit, H: Handoff> Ingest for Server<E, P, L, H> {
     fn serve(&self, site: &Site<'_>) -> io::Result<()> {
         let handoff = self.log.clone().map(|log| H::open(&self.config, log)).transpose();
         let handoff = handoff.map_err(io::Error::other)?;
-        let limit = L::new(self.config.client_requests_max_per_s);
-        let service =
-            Service { site, limit: &limit, handoff: handoff.as_ref(), parse: PhantomData::<fn() -> P> };
-        let served = E::serve(&self.config, site, &service);
+        let (limit, handlers) = (L::new(self.config.client_requests_max_per_s), Handlers::default());
+        let service = Service::<P, L, H> {
+            site,
+            limit: &limit,
+            handoff: handoff.as_ref(),
+            handlers: (!E::MAY_WAIT).then_some(&handlers),
+            parse: PhantomData,
+        };
+        let served = thread::scope(|scope| {
+            let _closed_at_end = ClosesAtEnd(&handlers);
+            for number in 0..if E::MAY_WAIT { 0 } else { HANDLERS } {
+                let handler = thread::Builder::new().name(format!("handler-{number}"));
+                handler.spawn_scoped(scope, || handlers.run(site))?;
+            }
+            E::serve(&self.config, site, &service)
+        });
         let closed = handoff.map_or(Ok(()), |handoff| handoff.close().map_err(io::Error::other));
         served.and(closed)
     }
@@ -60,6 +77,8 @@ struct Service<'s, P, L, H> {
     site: &'s Site<'s>,
     limit: &'s L,
     handoff: Option<&'s H>,
+    /// Who answers the rest, where the engine's threads may not wait for it.
+    handlers: Option<&'s Handlers>,
     parse: PhantomData<fn() -> P>,
 }
 
@@ -72,6 +91,11 @@ impl<'s, P: Parse, L: Limit, H: Handoff> App for Service<'s, P, L, H> {
             site: self.site,
             limit: self.limit,
             intake: submit.map(|submit| Intake { submit, json: P::default(), formats: Formats::default() }),
+            elsewhere: self.handlers.map(|handlers| Elsewhere {
+                handlers,
+                mailbox: Arc::default(),
+                promised: 0,
+            }),
         })
     }
 }
@@ -82,6 +106,26 @@ struct ServiceWorker<'s, P, L, S> {
     limit: &'s L,
     /// What takes samples, where there is a log.
     intake: Option<Intake<P, S>>,
+    /// Who answers the rest, where it is not this thread.
+    elsewhere: Option<Elsewhere<'s>>,
+}
+
+/// One thread's way to the handlers, and back.
+struct Elsewhere<'s> {
+    handlers: &'s Handlers,
+    mailbox: Arc<Mailbox>,
+    /// Answers promised so far: their numbers.
+    promised: u64,
+}
+
+impl Elsewhere<'_> {
+    fn promise(&mut self, request: &Request<'_>) -> Reply {
+        self.promised += 1;
+        match self.handlers.submit(self.promised, request, &self.mailbox) {
+            Ok(()) => Reply { answer: Answer::Later(self.promised), ticket: Ticket(0) },
+            Err(refusal) => Reply::now(refusal),
+        }
+    }
 }
 
 struct Intake<P, S> {
@@ -99,13 +143,11 @@ struct Formats {
 
 impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     fn call(&mut self, request: &Request<'_>) -> Reply {
-        let begun = Instant::now();
-        let reply = match self.site.middleware.before(request) {
-            Ok(()) => self.answer(request),
-            Err(refusal) => Reply::now(refusal),
-        };
-        self.site.middleware.after(Some(request), reply.status(), begun.elapsed());
-        reply
+        match (Route::of(request), &mut self.intake, &mut self.elsewhere) {
+            (Some(route), Some(intake), _) => take(self.site, self.limit, intake, route, request),
+            (.., Some(elsewhere)) => elsewhere.promise(request),
+            _ => Reply::now(handlers::answer(self.site, request)),
+        }
     }
 
     fn refused(&mut self, status: u16, took: Duration) {
@@ -127,21 +169,38 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     }
 
     fn set_waker(&mut self, waker: Waker) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.mailbox.set_waker(waker.clone());
+        }
         if let Some(intake) = &mut self.intake {
             intake.submit.set_waker(waker);
         }
     }
+
+    fn finished(&mut self, out: &mut Vec<(u64, Response)>) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.mailbox.take(out);
+        }
+    }
 }
 
-impl<P: Parse, L: Limit, S: Submit> ServiceWorker<'_, P, L, S> {
-    fn answer(&mut self, request: &Request<'_>) -> Reply {
-        let Some(intake) = &mut self.intake else { return Reply::now(self.site.rest.handle(request)) };
-        let Some(route) = Route::of(request) else { return Reply::now(self.site.rest.handle(request)) };
-        let arrived = now();
-        let taken = admit(self.limit, request, arrived)
-            .and_then(|client| intake.take(route, request, client, arrived));
-        taken.unwrap_or_else(Reply::now)
-    }
+/// Takes the samples of a request, between the two words of the middleware.
+fn take<P: Parse, S: Submit>(
+    site: &Site<'_>,
+    limit: &impl Limit,
+    intake: &mut Intake<P, S>,
+    route: Route,
+    request: &Request<'_>,
+) -> Reply {
+    let begun = Instant::now();
+    let arrived = now();
+    let reply = site.middleware.before(request).map_err(Reply::now).and_then(|()| {
+        let client = admit(limit, request, arrived).map_err(Reply::now)?;
+        intake.take(route, request, client, arrived).map_err(Reply::now)
+    });
+    let reply = reply.unwrap_or_else(|refusal| refusal);
+    site.middleware.after(Some(request), reply.status(), begun.elapsed());
+    reply
 }
 
 /// The ways in.

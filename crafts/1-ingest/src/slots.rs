@@ -25,6 +25,10 @@ use std::{io, sync::Arc, task::Waker, time::Duration};
 
 /// Slot 1: connections → requests.
 pub trait Engine: 'static {
+    /// Whether its threads may stand still in a handler, since each serves one connection. Where they may not, requests that
+    /// are not ingestion are answered by other threads, and their answers come later.
+    const MAY_WAIT: bool;
+
     /// Serves until the shutdown is set; then finishes what was begun, drops every worker, and returns.
     ///
     /// # Errors
@@ -67,8 +71,11 @@ pub trait Worker: Send {
     /// [`Lost`], as above.
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost>;
 
-    /// The same for engines that cannot: woken whenever [`Worker::settled`] may have moved.
+    /// The same for engines that cannot: woken whenever [`Worker::settled`] may have moved, or an answer was finished.
     fn set_waker(&mut self, waker: Waker);
+
+    /// Moves the answers that were promised with [`Answer::Later`] and are there now to `out`, with their numbers.
+    fn finished(&mut self, _out: &mut Vec<(u64, Response)>) {}
 }
 
 /// An answer, and when it may be given.
@@ -89,6 +96,8 @@ pub enum Answer {
     NoContent,
     /// Anything else.
     Other(Response),
+    /// Not yet: [`Worker::finished`] will tell the answer of this number. The connection's next request waits for it.
+    Later(u64),
 }
 
 impl Reply {
@@ -97,12 +106,13 @@ impl Reply {
         Self { answer: Answer::Other(response.into()), ticket: Ticket(0) }
     }
 
-    /// Its status code.
+    /// Its status code; 0 if it is not known yet.
     pub fn status(&self) -> u16 {
         match &self.answer {
             Answer::Accepted(_) => 202,
             Answer::NoContent => 204,
             Answer::Other(response) => response.status,
+            Answer::Later(_) => 0,
         }
     }
 }

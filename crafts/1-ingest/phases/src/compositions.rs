@@ -47,8 +47,11 @@ pub struct Phase {
     /// The types that fill its slots, as the compiler names them.
     pub types: fn() -> &'static str,
     /// Makes it.
-    pub open: fn(IngestConfig, Option<Arc<dyn Log>>) -> Arc<dyn Ingest>,
+    pub open: OpenPhase,
 }
+
+/// Makes a server; without a log it is an HTTP engine only.
+pub type OpenPhase = fn(IngestConfig, Option<Arc<dyn Log>>) -> Arc<dyn Ingest>;
 
 /// All of them, from the naive to the best.
 pub const PHASES: [Phase; 10] = [

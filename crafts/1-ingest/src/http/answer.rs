@@ -37,6 +37,16 @@ impl Form {
         };
         Self { head_only: head.method == "HEAD", connection }
     }
+
+    /// The same, and nothing after it.
+    pub(super) fn last(self) -> Self {
+        Self { connection: ConnectionOption::Close, ..self }
+    }
+
+    /// Whether nothing comes after it.
+    pub(super) fn is_last(self) -> bool {
+        self.connection == ConnectionOption::Close
+    }
 }
 
 /// Appends an answer to `out`.
@@ -49,6 +59,8 @@ pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, date: &[u8], form: Form)
             out.extend_from_slice(end_of_head(form.connection));
         }
         Answer::Other(response) => write_response(out, response, date, form),
+        // Who promises an answer keeps its form, and writes it when it is there.
+        Answer::Later(_) => {}
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::slots::{Answer, Lost, Worker};
 use contracts::{
-    http::{ApiError, Request},
+    http::{ApiError, Request, Response},
     limits::HEAD_BYTES_MAX,
     queue::Ticket,
 };
@@ -69,12 +69,21 @@ pub struct Connection {
     held: Vec<u8>,
     output: Output,
     served: u64,
+    /// The answer that was promised, and is not there yet.
+    promised: Option<Promised>,
     /// No request will be answered any more.
     closing: bool,
     /// The client has said all that it will say.
     input_ended: bool,
     /// The client has said, or may be saying, what nobody reads.
     unread: bool,
+}
+
+/// An answer that comes later. Until it does, no other request of this connection is run.
+#[derive(Debug)]
+struct Promised {
+    number: u64,
+    form: Form,
 }
 
 /// A request that is not whole.
@@ -116,6 +125,7 @@ impl Connection {
             held: Vec::new(),
             output: Output::default(),
             served: 0,
+            promised: None,
             closing: false,
             input_ended: false,
             unread: false,
@@ -143,6 +153,26 @@ impl Connection {
         } else {
             self.unread |= used < held.len();
             self.finish_input(scratch, worker);
+        }
+    }
+
+    /// The number of the answer that this connection waits for.
+    pub fn promised(&self) -> Option<u64> {
+        self.promised.as_ref().map(|promised| promised.number)
+    }
+
+    /// The promised answer is there.
+    pub fn fulfil(&mut self, response: Response, scratch: &Scratch) {
+        let Some(Promised { mut form, .. }) = self.promised.take() else { return };
+        if !self.settings.keep_alive {
+            form = form.last();
+        }
+        let is_last = form.is_last();
+        answer::write(self.output.buffer(), &Answer::Other(response), scratch.date.as_bytes(), form);
+        self.output.hold(Ticket(0));
+        self.served += 1;
+        if is_last {
+            self.close();
         }
     }
 
@@ -196,12 +226,13 @@ impl Connection {
 
     /// Whether the engine should read: not while answers pile up, nor once the connection ends.
     pub fn wants_input(&self) -> bool {
-        !self.closing && !self.input_ended && self.held.is_empty() && !self.output.is_full()
+        let may_go_on = !self.closing && !self.input_ended && self.promised.is_none();
+        may_go_on && self.held.is_empty() && !self.output.is_full()
     }
 
     /// Nothing half-read, nothing unsent.
     pub fn is_idle(&self) -> bool {
-        !self.is_reading() && self.held.is_empty() && self.output.is_empty()
+        !self.is_reading() && self.held.is_empty() && self.promised.is_none() && self.output.is_empty()
     }
 
     /// Whether a request has begun to arrive and is not whole.
@@ -238,7 +269,7 @@ impl Connection {
     /// Reads requests until there is no more to read, or no room for answers; returns how far it came.
     fn run<W: Worker>(&mut self, bytes: &[u8], scratch: &mut Scratch, worker: &mut W) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !self.closing {
+        while at < bytes.len() && !self.closing && self.promised.is_none() {
             let rest = &bytes[at..];
             at += match &self.partial.stage {
                 Stage::Head(_) if self.partial.bytes.is_empty() => {
@@ -422,6 +453,10 @@ impl Connection {
         let reply = worker.call(&request);
         let is_last = !(head.keep_alive && self.settings.keep_alive);
         let form = Form::of(head, is_last);
+        if let Answer::Later(number) = reply.answer {
+            self.promised = Some(Promised { number, form });
+            return;
+        }
         answer::write(self.output.buffer(), &reply.answer, scratch.date.as_bytes(), form);
         self.output.hold(reply.ticket);
         self.served += 1;
@@ -441,7 +476,7 @@ impl Connection {
 
     /// Where the client has said all and all was read: what is not whole never will be.
     fn finish_input<W: Worker>(&mut self, scratch: &mut Scratch, worker: &mut W) {
-        if !self.input_ended || !self.held.is_empty() || self.closing {
+        if !self.input_ended || !self.held.is_empty() || self.closing || self.promised.is_some() {
             return;
         }
         match self.partial.cut_short() {
@@ -467,6 +502,7 @@ impl Connection {
     fn close(&mut self) {
         self.unread |= !self.held.is_empty();
         self.closing = true;
+        self.promised = None;
         self.held = Vec::new();
         self.partial = Partial::default();
     }

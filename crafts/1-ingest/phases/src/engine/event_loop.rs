@@ -20,6 +20,7 @@ use contracts::{
 };
 use ingest::{
     budget::{Budget, DRAIN_MAX, Entry},
+    handlers::Promises,
     http::Settings,
     listen::{self, Failure, Reserve},
     peer::{Desk, Gone, Peer, Peers},
@@ -55,6 +56,8 @@ const READS_MAX: usize = 16;
 pub struct EventLoop;
 
 impl Engine for EventLoop {
+    const MAY_WAIT: bool = false;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let budget = Budget::new(config);
         let worker = app.worker().map_err(io::Error::other)?;
@@ -77,6 +80,8 @@ struct Reactor<'a, W> {
     again: Vec<usize>,
     /// Whose answers wait for a ticket.
     held: Vec<usize>,
+    /// Whose answers come from other threads.
+    promises: Promises,
     settled: Ticket,
     now: Instant,
     swept: Instant,
@@ -131,6 +136,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             turn: Vec::new(),
             again: Vec::new(),
             held: Vec::new(),
+            promises: Promises::default(),
             settled: Ticket(0),
             now,
             swept: now,
@@ -174,7 +180,20 @@ impl<'a, W: Worker> Reactor<'a, W> {
                 }
             }
         }
+        self.fulfil();
         Ok(())
+    }
+
+    /// Gives answers that have come from other threads to who waits for them.
+    fn fulfil(&mut self) {
+        for (number, answer, response) in self.promises.arrived(&mut self.worker) {
+            if let Some(peer) = self.peers.get_mut(number) {
+                peer.fulfil(answer, response, &self.desk);
+                if !peer.is_queued {
+                    self.turn.push(number);
+                }
+            }
+        }
     }
 
     fn accept(&mut self, at_most: usize) -> io::Result<()> {
@@ -267,6 +286,9 @@ impl<'a, W: Worker> Reactor<'a, W> {
         if peer.has_more(self.settled) && !peer.is_queued {
             peer.is_queued = true;
             self.again.push(number);
+        }
+        if let Some(answer) = peer.promised() {
+            self.promises.note(answer, number);
         }
         let deadline = peer.deadline(self.settled, self.config);
         self.peers.set_deadline(number, deadline);

@@ -16,6 +16,8 @@ use std::{io, thread};
 pub struct KeepAlive;
 
 impl Engine for KeepAlive {
+    const MAY_WAIT: bool = true;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let house = House::new(config, site);
         let mut door = Door::new(&house)?;

@@ -13,6 +13,8 @@ use std::io;
 pub struct Sequential;
 
 impl Engine for Sequential {
+    const MAY_WAIT: bool = true;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let house = House::new(config, site);
         let mut door = Door::new(&house)?;

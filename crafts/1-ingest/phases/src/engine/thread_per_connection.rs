@@ -14,6 +14,8 @@ use std::{io, thread};
 pub struct ThreadPerConnection;
 
 impl Engine for ThreadPerConnection {
+    const MAY_WAIT: bool = true;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let house = House::new(config, site);
         let mut door = Door::new(&house)?;

@@ -22,6 +22,8 @@ const WAITING_CONNECTIONS_MAX: usize = 1024;
 pub struct ThreadPool;
 
 impl Engine for ThreadPool {
+    const MAY_WAIT: bool = true;
+
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let house = House::new(config, site);
         let mut door = Door::new(&house)?;
