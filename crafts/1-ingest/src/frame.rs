@@ -8,7 +8,10 @@ use contracts::{
     Batch, BatchError, BatchMark,
     ingest::partition_of,
     labels::METRIC_NAME,
-    limits::{BATCH_SAMPLES_MAX, RECORD_BYTES_MAX},
+    limits::{
+        BATCH_SAMPLES_MAX, LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_PER_SERIES_MAX,
+        RECORD_BYTES_MAX,
+    },
     queue::Partition,
 };
 
@@ -16,6 +19,9 @@ use contracts::{
 const BATCH_BYTES: usize = RECORD_BYTES_MAX / 2;
 /// The same for samples.
 const BATCH_SAMPLES: usize = BATCH_SAMPLES_MAX / 2;
+// One more series still fits, however large it is.
+const _: () =
+    assert!(LABELS_PER_SERIES_MAX * (LABEL_NAME_BYTES_MAX + LABEL_VALUE_BYTES_MAX + 8) < BATCH_BYTES);
 
 /// Batches under way. Invariant: of one partition only the last batch grows.
 #[derive(Debug)]
@@ -302,11 +308,5 @@ mod tests {
         assert_eq!(frame.samples(), pushed);
         frame.rollback();
         assert!(frame.is_empty());
-    }
-
-    #[test]
-    fn one_series_can_never_pass_the_limit_of_a_record() {
-        use contracts::limits::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_PER_SERIES_MAX};
-        assert!(LABELS_PER_SERIES_MAX * (LABEL_NAME_BYTES_MAX + LABEL_VALUE_BYTES_MAX + 8) < BATCH_BYTES);
     }
 }
