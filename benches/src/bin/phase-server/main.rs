@@ -203,7 +203,7 @@ fn no_such_path(request: &Request<'_>) -> Response {
 /// Answers SIGUSR1, and ends with SIGTERM or Ctrl-C, of which it returns the time.
 fn stop_on_signal(shutdown: Shutdown, address: SocketAddr) -> Result<thread::JoinHandle<Instant>> {
     let mut signals = Signals::new([SIGUSR1, SIGTERM, SIGINT])?;
-    Ok(thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    Ok(thread::Builder::new().name(profiler::SIGNALS.to_owned()).spawn(move || {
         for signal in signals.forever() {
             if signal != SIGUSR1 {
                 break;

@@ -1,19 +1,23 @@
-//! Samples what the process is doing, a thousand times a second of processor time, and draws it.
+//! Samples what the process is doing, as often as the kernel's tick allows, and draws it.
 //!
 //! A flame graph: each box is a function, its width the share of the samples in which it was on the stack, and what it
 //! called stands on it (Gregg, 2016). Only what runs is sampled: a thread that waits for a lock or a disk is not seen.
 
 use anyhow::{Context, Result};
 use benches::server::Hot;
-use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report, flamegraph::Options};
+use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol, flamegraph::Options};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
 };
 
-/// Samples a second of processor time: not a divisor of the kernel's own tick, so that the two do not march in step.
+/// Samples a second of processor time that are asked for. The timer advances with the kernel's tick, which is 100 to
+/// 1,000 a second; so a profile of ten seconds holds a thousand samples at least.
 const SAMPLES_PER_S: i32 = 997;
+
+/// Our own thread that waits for signals. It never works; what is sampled there was another thread's, see [`placed`].
+pub(crate) const SIGNALS: &str = "signals";
 
 /// Functions that are named in words.
 const TOP: usize = 15;
@@ -39,7 +43,7 @@ impl Profiler {
 
     /// Writes the flame graph, and returns the functions in which most samples fell.
     pub(crate) fn finish(self) -> Result<Vec<Hot>> {
-        let report = self.guard.report().frames_post_processor(without_thread).build()?;
+        let report = self.guard.report().frames_post_processor(placed).build()?;
         let file =
             File::create(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
         let mut options = Options::default();
@@ -49,9 +53,14 @@ impl Profiler {
     }
 }
 
-/// Threads of one kind are drawn as one.
-fn without_thread(frames: &mut Frames) {
-    frames.thread_name.clear();
+/// Threads of one kind are drawn as one. The kernel delivers a sample's signal to the thread that runs, unless that one
+/// cannot take it, because it is just beginning or ending: then another one has it, and its stack says nothing.
+fn placed(frames: &mut Frames) {
+    if frames.thread_name == SIGNALS {
+        let name = Some(b"(a thread begins or ends: not to be sampled)".to_vec());
+        frames.frames = vec![vec![Symbol { name, addr: None, lineno: None, filename: None }]];
+    }
+    "threads".clone_into(&mut frames.thread_name);
     frames.thread_id = 0;
 }
 
