@@ -5,7 +5,7 @@ use crate::{
     traffic::{Requests, Traffic},
 };
 use anyhow::{Context, Result, bail, ensure};
-use load_tester::format::FormatName;
+use load_tester::{format::FormatName, sample::Identity};
 use std::{
     collections::BTreeMap,
     fs,
@@ -54,7 +54,9 @@ impl Wrk {
 /// The request is built once: without a `request` function it costs wrk nothing, and with one that returns the same text
 /// next to nothing.
 fn lua(pipeline: u32) -> Result<String> {
-    let body = FormatName::Json.format().body(SAMPLE_NAME, 37, 1);
+    let sample = Identity { name: SAMPLE_NAME.to_owned(), seed: 1, base_ms: 1_700_000_000_000 };
+    let mut body = FormatName::Json.format().body(&sample.name, 37, 1);
+    body.set(0, sample.timestamp_ms(0), sample.value(37, 0));
     let body = std::str::from_utf8(body.bytes())?;
     let mut script = format!(
         "wrk.method = \"POST\"\nwrk.body = [[{body}]]\nwrk.headers[\"Content-Type\"] = \"application/json\"\n"
@@ -144,6 +146,17 @@ Transfer/sec:     16.60MB
         assert!(parse(&format!("  Non-2xx or 3xx responses: 5\n{TEXT}"), 1).is_err());
         assert!(parse(&format!("  Socket errors: connect 1, read 0\n{TEXT}"), 1).is_err());
         assert!(parse("nothing", 1).is_err());
+    }
+
+    #[test]
+    fn wrks_body_is_a_sample_that_a_server_takes() {
+        let script = lua(1).unwrap();
+        let (_, rest) = script.split_once("[[").unwrap();
+        let body = rest.split_once("]]").unwrap().0;
+        assert_eq!(body.len(), 113);
+        let sample: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(sample["timestamp"], 1_700_000_000_000_i64);
+        assert!(sample["value"].as_f64().unwrap() >= 100.0);
     }
 
     #[test]
