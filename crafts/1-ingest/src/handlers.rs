@@ -1,8 +1,8 @@
 //! Threads that answer what is not ingestion, for engines whose own threads must not wait.
 //!
-//! A reactor serves thousands of connections, and each of them waits while it stands still. A query may read for seconds, and
-//! a consumer may ask to be held until there is something to fetch. So their requests are copied and answered here, and the
-//! answers come back to the reactor that promised them. Requests with samples never come this way.
+//! Where one thread serves many connections, all of them wait while it stands still. A query may read for seconds, and a
+//! consumer may ask to be held until there is something to fetch. So their requests are copied and answered here, and the
+//! answers go back to the thread that promised them. Requests with samples never come this way.
 //!
 //! What it does not do: order answers. A connection asks for one at a time and waits for it, so it need not.
 
@@ -51,7 +51,7 @@ struct Job {
     mailbox: Arc<Mailbox>,
 }
 
-/// Where one reactor's answers arrive.
+/// Where the answers for one of the engine's threads arrive.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     answers: Mutex<Vec<(u64, Response)>>,
