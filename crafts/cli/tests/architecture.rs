@@ -1,4 +1,5 @@
-//! The invariants of `docs/ARCHITECTURE.md`, held against the workspace itself.
+//! The invariants of the workspace, held against itself.
+//! `docs/ARCHITECTURE.md` tells them, and why.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
