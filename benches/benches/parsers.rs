@@ -16,7 +16,10 @@ use ingest::{
     wire::{Format, influx::LineProtocol, prometheus::Exposition, remote_write::RemoteWrite},
 };
 use ingest_phases::parse::find::FindParser;
-use load_tester::format::FormatName;
+use load_tester::{
+    format::{Body, FormatName},
+    sample::Identity,
+};
 use std::{hint::black_box, time::Duration};
 
 /// When every request arrived.
@@ -37,7 +40,7 @@ criterion_main!(parsers);
 fn json(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     for batch in [1, 50] {
-        let body = FormatName::Json.format().body("load_0123456789ab", 37, batch);
+        let body = json_body(batch);
         let body = body.bytes();
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::new("find", batch), |b| b.iter(parsing(FindParser, body)));
@@ -46,6 +49,17 @@ fn json(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// As the load tester sends them: 113 bytes a sample.
+fn json_body(batch: usize) -> Box<dyn Body> {
+    let samples = Identity { name: "load_0123456789ab".to_owned(), seed: 1, base_ms: 1_700_000_000_000 };
+    let mut body = FormatName::Json.format().body(&samples.name, 37, batch);
+    for index in 0..batch {
+        let sequence = index as u64;
+        body.set(index, samples.timestamp_ms(sequence), samples.value(37, sequence));
+    }
+    body
 }
 
 /// Reads a body into a frame, as a request does.
