@@ -13,7 +13,14 @@
 //!
 //! Invariants: a ticket settles once the log's producer has settled every record of its frame; frames of one thread
 //! reach the log in their order; a full log is asked again, with everything kept as it was, while the rings fill up and
-//! requests are refused. Once the log fails, or the writer does, nothing settles any more, and everybody is told.
+//! requests are refused.
+//!
+//! A log that fails is given up and asked for again. Everything that it had taken and not settled is lost, and so is what
+//! waits in the rings: everybody who waits is told once, and until the log works again requests are refused, so that
+//! nothing gathers. Only a writer that panics is the end: nothing settles any more.
+//!
+//! A log's partitions are counted once, when this is opened. One that could not be asked then and said 1 gets everything
+//! in partition 0, where it is valid, until the next start.
 //!
 //! Memory: a ring holds `waiting_batches_max` frames or [`WAITING_BYTES_MAX`], whichever is less, or one frame of any
 //! size. Beside it stand the frame that is open, the one that is being written, and [`FRAMES_KEPT_MAX`] empty ones of at
@@ -29,6 +36,7 @@ use contracts::{
 use crossbeam::utils::CachePadded;
 use ingest::{
     frame::Frame,
+    outlet::Outlet,
     ring::{Bell, Popper, Pusher, ring},
     slots::{Handoff, Lost, Submit},
 };
@@ -65,12 +73,13 @@ impl Handoff for RingHandoff {
     type Submit = RingSubmit;
 
     fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError> {
-        let producer = log.producer(config.ack)?;
+        let partitions = log.partitions();
+        let outlet = Outlet::open(log, config.ack)?;
         let shared = Arc::new(Shared::default());
-        let mut writer = Writer::new(shared.clone(), producer, config.settle_timeout);
+        let mut writer = Writer::new(shared.clone(), outlet, config.settle_timeout);
         let spawned = thread::Builder::new().name("handoff".into()).spawn(move || writer.run_to_the_end());
         let writer = spawned.map_err(|e| LogError::Failed(format!("no thread for the writer: {e}")))?;
-        Ok(Self { shared, writer, partitions: log.partitions(), waiting_max: config.waiting_batches_max })
+        Ok(Self { shared, writer, partitions, waiting_max: config.waiting_batches_max })
     }
 
     fn submitter(&self) -> Result<RingSubmit, LogError> {
@@ -87,6 +96,7 @@ impl Handoff for RingHandoff {
             partitions: self.partitions,
             owed: false,
             issued: 0,
+            lost_seen: 0,
             published_bytes: 0,
             parker: None,
         })
@@ -109,6 +119,10 @@ struct Shared {
     has_added: AtomicBool,
     /// The writer is to end once all rings are empty.
     closing: AtomicBool,
+    /// Whether the log has failed and has not come back: nothing is to be submitted.
+    is_away: AtomicBool,
+    /// Why it was so last. Written before `is_away` and before any lane's `lost`.
+    away_reason: Mutex<Arc<str>>,
     /// Why nothing will settle any more. Set once, when the writer ends before its time.
     failure: OnceLock<Arc<str>>,
     /// Wakes the writer.
@@ -141,6 +155,8 @@ struct Lane {
 struct Progress {
     /// The highest frame that the log has settled; frames count from 1, and are the tickets.
     settled: AtomicU64,
+    /// The highest frame that was lost. What had not settled up to it never will.
+    lost: AtomicU64,
     /// Bytes of all frames that have left the ring since it was made.
     taken_bytes: AtomicU64,
 }
@@ -151,8 +167,22 @@ impl Lane {
         Ticket(self.progress.settled.load(Ordering::Acquire))
     }
 
+    /// To be asked after [`Lane::settled`]. A frame that settles after a loss has a higher number than all that were lost,
+    /// and hides them. But the writer stores the loss before it settles anything above it, and that store is a Release:
+    /// who has acquired such a ticket finds the loss here.
+    fn lost(&self) -> u64 {
+        // Acquire: pairs with the Release in `lose`, for the reason, which is written before. That the loss itself is seen
+        // follows from the Acquire in `settled`.
+        self.progress.lost.load(Ordering::Acquire)
+    }
+
     fn settle(&self, frame: u64) {
         self.progress.settled.store(frame, Ordering::Release);
+        self.bell.ring();
+    }
+
+    fn lose(&self, frame: u64) {
+        self.progress.lost.store(frame, Ordering::Release);
         self.bell.ring();
     }
 }
@@ -171,6 +201,8 @@ pub struct RingSubmit {
     owed: bool,
     /// The highest ticket given.
     issued: u64,
+    /// The lane's `lost`, up to which the engine has been told.
+    lost_seen: u64,
     /// Bytes of all frames that were published since the ring was made.
     published_bytes: u64,
     /// Wakes this thread when it waits.
@@ -207,17 +239,7 @@ impl Submit for RingSubmit {
     }
 
     fn settled(&mut self) -> Result<Ticket, Lost> {
-        let settled = self.lane.settled();
-        if settled.0 == self.issued {
-            return Ok(settled);
-        }
-        // Not all, so ask to be woken, and look once more in case it happened in between.
-        self.lane.bell.arm();
-        let settled = self.lane.settled();
-        match self.shared.failure.get() {
-            Some(reason) if settled.0 < self.issued => Err(Lost(reason.clone())),
-            _ => Ok(settled),
-        }
+        self.look(Ticket(self.issued))
     }
 
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost> {
@@ -226,9 +248,8 @@ impl Submit for RingSubmit {
         let before = self.lane.bell.set_waker(Some(parker));
         let waited = loop {
             let left = at_most.saturating_sub(begun.elapsed());
-            match self.settled() {
+            match self.look(upto) {
                 Ok(settled) if settled < upto && !left.is_zero() => thread::park_timeout(left),
-                Err(_) if self.lane.settled() >= upto => break Ok(self.lane.settled()),
                 waited => break waited,
             }
         };
@@ -242,10 +263,41 @@ impl Submit for RingSubmit {
 }
 
 impl RingSubmit {
+    /// What has settled; asks to be woken if `upto` has not.
+    fn look(&mut self, upto: Ticket) -> Result<Ticket, Lost> {
+        let settled = self.progress()?;
+        if settled.max(Ticket(self.lost_seen)) >= upto {
+            return Ok(settled); // whatever is missing was lost, and it was said so
+        }
+        self.lane.bell.arm();
+        // Once more, in case it happened in between.
+        let settled = self.progress()?;
+        match self.shared.failure.get() {
+            Some(reason) if settled < upto => Err(Lost(reason.clone())),
+            _ => Ok(settled),
+        }
+    }
+
+    /// How far the writer has come. A loss is told once, and before anything settles that could hide it: whoever is told
+    /// loses all that waits. Some of it may be younger than the loss and reach the log; its answer is careful, not wrong.
+    fn progress(&mut self) -> Result<Ticket, Lost> {
+        let settled = self.lane.settled();
+        let lost = self.lane.lost();
+        if lost > self.lost_seen {
+            self.lost_seen = lost;
+            return Err(Lost(self.shared.away_reason.lock().clone()));
+        }
+        Ok(settled)
+    }
+
     /// Whether the open frame may be published as it is now. Room once seen stays: only this thread pushes.
     fn check_room(&mut self) -> Result<(), LogError> {
         if let Some(reason) = self.shared.failure.get() {
             return Err(LogError::Failed(reason.to_string()));
+        }
+        // Acquire: pairs with the Release in `Writer::lose`, for the reason. Who sees it late has a frame lost, and is told.
+        if self.shared.is_away.load(Ordering::Acquire) {
+            return Err(LogError::Failed(self.shared.away_reason.lock().to_string()));
         }
         // Relaxed: bytes are only counted. What the ring holds is handed over by the ring.
         let taken = self.lane.progress.taken_bytes.load(Ordering::Relaxed);

@@ -35,6 +35,7 @@ pub mod number;
 pub mod frame;
 
 pub mod handoff;
+pub mod outlet;
 pub mod ring;
 
 pub mod composition;

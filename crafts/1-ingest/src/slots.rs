@@ -62,7 +62,8 @@ pub trait Worker: Send {
     /// The highest ticket whose replies may be sent.
     ///
     /// # Errors
-    /// [`Lost`]: nothing that still waits may be acknowledged.
+    /// [`Lost`]: nothing that still waits may be acknowledged. A log that comes back is lost once: then later tickets
+    /// settle again, and theirs are higher than those that were lost. So whoever is told must lose all that it holds.
     fn settled(&mut self) -> Result<Ticket, Lost>;
 
     /// The same for engines that can block: waits until `upto` has settled, but not longer than told.

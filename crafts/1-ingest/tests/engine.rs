@@ -23,6 +23,7 @@ engine_suite!(
         a_client_is_told_to_go_on_before_it_sends_its_body,
         a_reply_is_held_until_its_ticket_has_settled,
         who_waits_for_the_log_stops_nobody,
+        what_is_lost_for_a_moment_is_never_acknowledged,
         what_is_lost_is_never_acknowledged,
         a_ticket_that_never_settles_is_given_up,
         a_request_that_drips_is_refused_when_its_time_is_up,

@@ -278,14 +278,108 @@ fn a_ring_that_was_left_still_counts_until_it_has_settled() {
 }
 
 #[test]
-fn no_ring_is_opened_to_a_log_that_failed() {
-    let log = TestLog::with_fault(1, Fault::SubmitFails { after: 0 });
+fn no_ring_is_opened_to_a_writer_that_panicked() {
+    let log = TestLog::with_fault(1, Fault::Panics { after: 0 });
     let handoff = RingHandoff::open(&config(), Arc::new(log)).unwrap();
     let mut submit = handoff.submitter().unwrap();
     send_and_wait(&mut submit, "", 1.0).unwrap_err();
-    assert_eq!(handoff.submitter().err(), Some(LogError::Failed("the disk is gone".into())));
+    let panicked = LogError::Failed("its writer panicked: the log has a bug".into());
+    assert_eq!(handoff.submitter().err(), Some(panicked.clone()));
     drop(submit);
+    assert_eq!(handoff.close(), Err(panicked));
+}
+
+#[test]
+fn a_log_that_failed_is_used_again() {
+    for after in [0, 1, 10] {
+        claims::a_log_that_failed_is_used_again::<RingHandoff>(Fault::SubmitFails { after });
+        claims::a_log_that_failed_is_used_again::<RingHandoff>(Fault::FlushFails { after: after + 1 });
+    }
+}
+
+#[test]
+fn half_a_request_of_a_log_that_failed_is_not_sent_again() {
+    claims::half_a_request_of_a_log_that_failed_is_not_sent_again::<RingHandoff>();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn chance_loses_nothing_that_was_acknowledged(seed: u64) {
+        claims::chance_loses_nothing_that_was_acknowledged::<RingHandoff>(seed);
+    }
+}
+
+#[test]
+fn a_loss_is_told_once_and_hides_behind_no_later_ticket() {
+    let log = TestLog::with_fault(1, Fault::FlushFails { after: 1 });
+    let handoff = RingHandoff::open(&config(), Arc::new(log.clone())).unwrap();
+    let (mut submit, mut other) = (handoff.submitter().unwrap(), handoff.submitter().unwrap());
+    let lost = send(&mut submit, "", 1.0).unwrap();
+    submit.flush();
+    claims::until_refused(&mut other);
+    log.set_fault(None);
+    // The submitter has not asked yet what became of the first, and sends another.
+    let begun = Instant::now();
+    let later = loop {
+        match send(&mut submit, "", 2.0) {
+            Ok(ticket) => break ticket,
+            Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    submit.flush();
+    while log.values(0).last() != Some(&2.0) {
+        thread::yield_now();
+    }
+    submit.settled().unwrap_err();
+    settle(&mut submit, later).unwrap();
+    assert!(later > lost);
+    drop((submit, other));
+    handoff.close().unwrap();
+}
+
+/// Frames and bytes: else a log that fails often would leave a ring that takes nothing.
+#[test]
+fn what_was_lost_leaves_its_room() {
+    let log = TestLog::new(1);
+    let handoff = RingHandoff::open(&config(), Arc::new(log.clone())).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    let mut took = Vec::<u32>::new();
+    for _ in 0..3 {
+        log.set_room(Some(0));
+        let mut frames = 0;
+        let begun = Instant::now();
+        loop {
+            push_bytes(&mut submit, 8 << 20);
+            match submit.submit() {
+                Ok(_) => frames += 1,
+                Err(LogError::Full) => break,
+                // From the round before; it has not been asked for a producer yet.
+                Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+            }
+        }
+        took.push(frames);
+        log.set_fault(Some(Fault::SubmitFails { after: 0 }));
+        let lost = submit.wait(Ticket(u64::MAX), LONG).unwrap_err();
+        assert!(lost.to_string().contains("the disk is gone"), "{lost}");
+        log.set_fault(None);
+    }
+    // The writer holds one frame more once it has begun with it.
+    assert!(took.iter().all(|frames| frames.abs_diff(took[0]) <= 1), "{took:?}");
+    assert_eq!(log.records(), 0);
+}
+
+#[test]
+fn closing_without_a_log_says_why_and_waits_for_nothing() {
+    let log = TestLog::with_fault(1, Fault::SubmitFails { after: 0 });
+    let handoff = RingHandoff::open(&config(), Arc::new(log)).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    send(&mut submit, "", 1.0).unwrap();
+    drop(submit);
+    let begun = Instant::now();
     assert_eq!(handoff.close(), Err(LogError::Failed("the disk is gone".into())));
+    assert!(begun.elapsed() < LONG);
 }
 
 #[test]

@@ -132,6 +132,40 @@ fn no_frame_is_pushed_unheard() {
     });
 }
 
+/// A loss and a later settlement, as the hand-over's lanes tell them: the loss is stored first, and looked at last.
+#[test]
+fn no_loss_hides_behind_a_ticket_that_settles_later() {
+    loom::model(|| {
+        let lane = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0), Bell::default()));
+        let writes = lane.clone();
+        let bed = Bed::new();
+        lane.2.set_waker(Some(Waker::from(bed.clone())));
+        let writing = thread::spawn(move || {
+            let (settled, lost, bell) = &*writes;
+            lost.store(1, Ordering::Release);
+            bell.ring();
+            settled.store(2, Ordering::Release);
+            bell.ring();
+        });
+        let (settled, lost, bell) = &*lane;
+        let look = || (settled.load(Ordering::Acquire), lost.load(Ordering::Acquire));
+        loop {
+            let (has_settled, has_lost) = look();
+            assert!(has_settled < 2 || has_lost == 1, "ticket 1 would be acknowledged");
+            if has_settled == 2 {
+                break;
+            }
+            bell.arm();
+            let (has_settled, has_lost) = look();
+            assert!(has_settled < 2 || has_lost == 1, "ticket 1 would be acknowledged");
+            if has_settled < 2 {
+                bed.0.wait();
+            }
+        }
+        writing.join().unwrap();
+    });
+}
+
 /// The submitter's sleep: it looks at the settled ticket, then sleeps; the writer settles and rings.
 #[test]
 fn no_ticket_settles_unheard() {

@@ -83,6 +83,45 @@ fn a_dead_log_is_told_to_everybody() {
 }
 
 #[test]
+fn a_log_that_failed_is_used_again() {
+    for after in [0, 1, 10] {
+        for fault in [Fault::SubmitFails { after }, Fault::FlushFails { after: after + 1 }] {
+            claims::a_log_that_failed_is_used_again::<InRequest>(fault);
+            claims::a_log_that_failed_is_used_again::<QueueWriter>(fault);
+        }
+    }
+}
+
+#[test]
+fn half_a_request_of_a_log_that_failed_is_not_sent_again() {
+    claims::half_a_request_of_a_log_that_failed_is_not_sent_again::<InRequest>();
+    claims::half_a_request_of_a_log_that_failed_is_not_sent_again::<QueueWriter>();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #[test]
+    fn chance_loses_nothing_that_was_acknowledged(seed: u64) {
+        claims::chance_loses_nothing_that_was_acknowledged::<InRequest>(seed);
+        claims::chance_loses_nothing_that_was_acknowledged::<QueueWriter>(seed);
+    }
+}
+
+/// Two requests of one turn: the second settles, and says nothing of the first.
+#[test]
+fn a_request_that_was_lost_is_not_acknowledged_with_the_next() {
+    let log = TestLog::with_fault(1, Fault::FlushFails { after: 1 });
+    let handoff = InRequest::open(&config(), Arc::new(log.clone())).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    let lost = send(&mut submit, "", 1.0).unwrap();
+    log.set_fault(None);
+    let later = send(&mut submit, "", 2.0).unwrap();
+    submit.settled().unwrap_err();
+    assert_eq!(submit.settled(), Ok(later));
+    assert!(later > lost);
+}
+
+#[test]
 fn closing_does_not_wait_for_ever() {
     claims::closing_does_not_wait_for_ever::<QueueWriter>();
     claims::closing_does_not_wait_for_a_silent_log::<QueueWriter>();

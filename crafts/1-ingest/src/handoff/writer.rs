@@ -1,12 +1,13 @@
 //! The thread between the rings and the log.
 //!
 //! It takes a frame from each ring in turn, makes records of its batches, flushes the log once for all of them, and tells
-//! each ring how far it has settled. It sleeps only when every ring is empty.
+//! each ring how far it has settled. It sleeps only when every ring is empty, or while there is no log.
 
 use super::{FRAME_KEPT_BYTES_MAX, Lane, Parker, Shared, bytes_of};
 use contracts::queue::{LogError, NewRecord, Placed, Producer, Ticket};
 use ingest::{
     frame::Frame,
+    outlet::{Outlet, reason_of},
     ring::{Popper, Pusher},
 };
 use std::{
@@ -33,7 +34,7 @@ const LATE_LOOK: Duration = Duration::from_millis(20);
 /// What the thread owns.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    producer: Box<dyn Producer>,
+    outlet: Outlet,
     inlets: Vec<Inlet>,
     /// The inlet whose turn it is.
     next: usize,
@@ -55,13 +56,15 @@ enum Round {
     Busy,
     /// The log takes no more.
     LogFull,
+    /// There is no log, and what was there is lost.
+    LogAway,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, producer: Box<dyn Producer>, settle_timeout: Duration) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, outlet: Outlet, settle_timeout: Duration) -> Self {
         Self {
             shared,
-            producer,
+            outlet,
             inlets: Vec::new(),
             next: 0,
             encoded: Vec::new(),
@@ -84,7 +87,7 @@ impl Writer {
 
     fn run(&mut self) -> Result<(), LogError> {
         let this_thread = Waker::from(Arc::new(Parker(thread::current())));
-        self.producer.set_waker(this_thread.clone());
+        self.outlet.set_waker(this_thread.clone());
         self.shared.bell.set_waker(Some(this_thread));
         let mut give_up_at = None;
         loop {
@@ -93,18 +96,17 @@ impl Writer {
                 give_up_at = Some(Instant::now() + self.settle_timeout);
             }
             self.adopt();
-            let round = self.hand_over()?;
-            if !matches!(round, Round::Idle) {
-                self.producer.flush()?;
-            }
-            self.settle()?;
+            let round = self.round();
             match (round, give_up_at) {
                 (Round::Busy, _) => {}
-                (Round::Idle, Some(_)) if self.is_settled() => return Ok(()),
+                (Round::Idle, Some(_)) if self.is_settled() => return self.outcome(),
                 (Round::Idle, Some(at)) if at <= Instant::now() => {
                     return Err(LogError::Failed(format!("not settled after {:?}", self.settle_timeout)));
                 }
                 (Round::LogFull, Some(at)) if at <= Instant::now() => return Err(LogError::Full),
+                // Nothing waits any more that could be handed over to a log that comes back.
+                (Round::LogAway, Some(_)) => return self.outcome(),
+                (Round::LogAway, None) => self.sleep_without_log(),
                 (Round::Idle, _) => self.sleep(),
                 (Round::LogFull, _) => self.back_off(),
             }
@@ -119,12 +121,38 @@ impl Writer {
         }
     }
 
+    /// One way from the rings to the log and back. Whatever the log cannot do makes an end of its producer.
+    fn round(&mut self) -> Round {
+        if let Err(error) = self.outlet.producer() {
+            self.lose(&error);
+            return Round::LogAway;
+        }
+        if self.shared.is_away.load(Ordering::Relaxed) {
+            self.shared.is_away.store(false, Ordering::Release); // only written here, and in `lose`
+        }
+        self.hand_over_and_settle().unwrap_or_else(|error| {
+            self.outlet.give_up(error.clone());
+            self.lose(&error);
+            Round::LogAway
+        })
+    }
+
+    fn hand_over_and_settle(&mut self) -> Result<Round, LogError> {
+        let round = self.hand_over()?;
+        if !matches!(round, Round::Idle) {
+            self.outlet.producer()?.flush()?;
+        }
+        self.settle()?;
+        Ok(round)
+    }
+
     /// Takes frames from all rings in turn and submits them, until none are left or it is time to flush.
     fn hand_over(&mut self) -> Result<Round, LogError> {
+        let producer = self.outlet.producer()?;
         let (mut bytes, mut empty_in_a_row) = (0, 0);
         while bytes < ROUND_BYTES && empty_in_a_row < self.inlets.len() {
             self.next = if self.next + 1 < self.inlets.len() { self.next + 1 } else { 0 };
-            match self.inlets[self.next].submit_one(&mut *self.producer, &mut self.encoded) {
+            match self.inlets[self.next].submit_one(producer, &mut self.encoded) {
                 Ok(0) => empty_in_a_row += 1,
                 Ok(submitted) => (bytes, empty_in_a_row) = (bytes + submitted, 0),
                 Err(LogError::Full) if bytes == 0 => return Ok(Round::LogFull),
@@ -141,13 +169,34 @@ impl Writer {
 
     /// Tells each lane how far the log has settled.
     fn settle(&mut self) -> Result<(), LogError> {
-        let settled = self.producer.settled()?;
-        for inlet in &mut self.inlets {
-            inlet.settle(settled);
-        }
-        self.producer.placed(&mut self.placed);
+        let producer = self.outlet.producer()?;
+        let settled = producer.settled()?;
+        producer.placed(&mut self.placed);
         self.placed.clear();
+        let mut has_moved = false;
+        for inlet in &mut self.inlets {
+            has_moved |= inlet.settle(settled);
+        }
+        if has_moved {
+            self.outlet.works();
+        }
         Ok(())
+    }
+
+    /// Tells each lane that what the log has not settled is lost, and with it all that waits.
+    fn lose(&mut self, error: &LogError) {
+        *self.shared.away_reason.lock() = reason_of(error);
+        // Before the rings are emptied: what is submitted after this is refused, so that they stay empty but for frames
+        // that have had their tickets. Those ring, and come here too.
+        self.shared.is_away.store(true, Ordering::Release);
+        for inlet in &mut self.inlets {
+            inlet.lose();
+        }
+    }
+
+    /// How it ends once nothing is left: well, unless the last that was handed over was lost.
+    fn outcome(&self) -> Result<(), LogError> {
+        self.outlet.failure().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     fn is_settled(&self) -> bool {
@@ -176,6 +225,16 @@ impl Writer {
         }
     }
 
+    /// Sleeps until it is time to ask for the log again, or a frame comes that must be lost, or we are to close.
+    fn sleep_without_log(&mut self) {
+        self.shared.bell.arm();
+        let closing = self.shared.closing.load(Ordering::Acquire);
+        let added = self.shared.has_added.load(Ordering::Acquire);
+        if !closing && !added && !self.has_frames() {
+            thread::park_timeout(self.outlet.pause_left());
+        }
+    }
+
     fn has_frames(&mut self) -> bool {
         self.inlets.iter_mut().any(|inlet| !inlet.filled.is_empty())
     }
@@ -189,13 +248,9 @@ impl Writer {
 
     /// Tells everybody that nothing will settle any more.
     fn fail(&mut self, error: &LogError) {
-        let reason = match error {
-            LogError::Failed(reason) => reason.as_str().into(),
-            other => other.to_string().into(),
-        };
         let mut added = self.shared.added.lock();
         // Before the bells: whoever they wake must find it. The only writer, and it ends here: it was not set before.
-        let _ = self.shared.failure.set(reason);
+        let _ = self.shared.failure.set(reason_of(error));
         self.inlets.append(&mut added);
         for inlet in &self.inlets {
             inlet.lane.bell.ring();
@@ -275,11 +330,29 @@ impl Inlet {
         self.lane.progress.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Tells the lane which of its frames have settled, now that the log has settled up to this ticket.
-    fn settle(&mut self, settled: Ticket) {
+    /// Tells the lane which of its frames have settled, now that the log has settled up to this ticket; says whether any
+    /// have.
+    fn settle(&mut self, settled: Ticket) -> bool {
         let count = self.unsettled.iter().take_while(|(last, _)| *last <= settled).count();
-        if let Some((_, frame)) = self.unsettled.drain(..count).next_back() {
-            self.lane.settle(frame);
+        let Some((_, frame)) = self.unsettled.drain(..count).next_back() else { return false };
+        self.lane.settle(frame);
+        true
+    }
+
+    /// Tells the lane that all its frames are lost which the log has not settled, and those in the ring.
+    fn lose(&mut self) {
+        let mut has_lost = !self.unsettled.is_empty();
+        // They were a producer's that is gone, and the next one counts its tickets from the beginning.
+        self.unsettled.clear();
+        self.last = Ticket(0);
+        let mut begun = self.begun.take().map(|(frame, _)| frame);
+        while let Some(frame) = begun.take().or_else(|| self.filled.pop()) {
+            has_lost = true;
+            self.taken += 1;
+            self.give_back(frame);
+        }
+        if has_lost {
+            self.lane.lose(self.taken);
         }
     }
 

@@ -53,7 +53,16 @@ struct Book {
     /// Flushes that had something to publish.
     bursts: usize,
     lost: Option<Lost>,
+    /// Told once, and then tickets settle as if nothing had been.
+    lost_once: Option<Lost>,
     waker: Option<Waker>,
+}
+
+impl Book {
+    fn look(&mut self) -> Result<Ticket, Lost> {
+        let lost = self.lost_once.take().or_else(|| self.lost.clone());
+        lost.map_or(Ok(Ticket(self.settled)), Err)
+    }
 }
 
 impl Lab {
@@ -77,6 +86,20 @@ impl Lab {
         self.change(|book| book.lost = Some(Lost(why.into())));
     }
 
+    /// Whatever has not settled is lost, which each worker says once. What comes later settles, and has already, before
+    /// anybody has looked: its tickets are higher than those that were lost.
+    pub fn lose_once(&self, why: &str) {
+        self.change(|book| {
+            if book.settled == book.flushed {
+                return; // it has nothing to lose
+            }
+            book.lost_once = Some(Lost(why.into()));
+            book.settled = book.flushed + 1;
+            book.submitted = book.flushed + 1;
+            book.flushed = book.submitted;
+        });
+    }
+
     fn change(&self, change: impl Fn(&mut Book)) {
         for part in &*self.0.parts.lock().unwrap() {
             let mut book = part.book.lock().unwrap();
@@ -91,7 +114,12 @@ impl Lab {
     /// Waits until so many requests in all have been flushed.
     pub fn wait_for_flushed(&self, requests: u64) {
         let what = format!("{requests} requests flushed");
-        wait_until(&what, || self.books(|book| book.flushed).iter().sum::<u64>() >= requests);
+        wait_until(&what, || self.flushed() >= requests);
+    }
+
+    /// The requests that have been flushed.
+    pub fn flushed(&self) -> u64 {
+        self.books(|book| book.flushed).iter().sum()
     }
 
     /// For each worker, how many requests it was given.
@@ -167,15 +195,16 @@ impl Worker for LabWorker {
     }
 
     fn settled(&mut self) -> Result<Ticket, Lost> {
-        let book = self.part.book.lock().unwrap();
-        book.lost.clone().map_or(Ok(Ticket(book.settled)), Err)
+        let mut book = self.part.book.lock().unwrap();
+        book.look()
     }
 
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, Lost> {
         let book = self.part.book.lock().unwrap();
-        let waits = |book: &mut Book| book.lost.is_none() && book.settled < upto.0;
-        let (book, _) = self.part.changed.wait_timeout_while(book, at_most, waits).unwrap();
-        book.lost.clone().map_or(Ok(Ticket(book.settled)), Err)
+        let waits =
+            |book: &mut Book| book.lost.is_none() && book.lost_once.is_none() && book.settled < upto.0;
+        let (mut book, _) = self.part.changed.wait_timeout_while(book, at_most, waits).unwrap();
+        book.look()
     }
 
     fn set_waker(&mut self, waker: Waker) {

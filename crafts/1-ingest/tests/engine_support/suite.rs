@@ -153,6 +153,29 @@ pub fn what_is_lost_is_never_acknowledged<E: Engine>() {
     served.stop();
 }
 
+/// The log fails and works again before the engine looks. It is told once, and must tell everybody who waited.
+pub fn what_is_lost_for_a_moment_is_never_acknowledged<E: Engine>() {
+    let lab = Lab::by_hand();
+    let served = Served::start::<E>(&lab, config());
+    let mut clients: Vec<Client> = (0..20).map(|_| served.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(post("abc")));
+    lab.wait_for_flushed(20);
+    lab.lose_once("the disk was gone");
+    for client in &mut clients {
+        let answer = client.answer();
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.body.contains("the disk was gone"), "{}", answer.body);
+    }
+    let before = lab.flushed();
+    let mut client = served.connect();
+    client.send(post("abc"));
+    lab.wait_for_flushed(before + 1);
+    assert!(client.hears_nothing());
+    lab.settle();
+    assert_eq!(client.answer().status, 202, "and then it goes on");
+    served.stop();
+}
+
 pub fn a_ticket_that_never_settles_is_given_up<E: Engine>() {
     let lab = Lab::by_hand();
     let served = Served::start::<E>(&lab, IngestConfig { settle_timeout: SHORT, ..config() });

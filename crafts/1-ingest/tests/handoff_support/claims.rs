@@ -340,3 +340,176 @@ pub fn a_request_that_a_full_log_took_in_part_is_taken_whole_and_once<H: Handoff
     handoff.close().unwrap();
     assert_eq!([log.values(0), log.values(1), log.values(2)], [[0.0], [1.0], [2.0]]);
 }
+
+/// The log dies, gives no producer for a while, and is well again. Whoever waited is told once; then all goes on.
+pub fn a_log_that_failed_is_used_again<H: Handoff>(fault: Fault) {
+    let log = TestLog::with_fault(1, fault);
+    let handoff = H::open(&config(), Arc::new(log.clone())).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    let mut other = handoff.submitter().unwrap();
+    let (mut sent, mut acknowledged) = (0.0, Vec::new());
+    while !log.has_failed() {
+        sent += 1.0;
+        if send_and_wait(&mut submit, "", sent).is_ok() {
+            acknowledged.push(sent);
+        }
+    }
+    until_refused(&mut submit);
+    let mut late = handoff.submitter().unwrap();
+    for submit in [&mut submit, &mut other, &mut late] {
+        let refused = send(submit, "", -1.0);
+        assert_eq!(refused, Err(LogError::Failed("the disk is gone".into())));
+        assert_eq!(submit.settled().map(|_| ()), Ok(()), "nothing of it was taken, and nothing is lost");
+    }
+    assert_eq!(log.producers(), 1);
+    log.set_fault(None);
+    let begun = Instant::now();
+    while matches!(send_and_wait(&mut submit, "", 1e6), Err(Outcome::Refused(_))) {
+        assert!(begun.elapsed() < LONG, "the log is well, and is not used");
+        thread::sleep(Duration::from_millis(1));
+    }
+    send_and_wait(&mut other, "", 2e6).unwrap();
+    send_and_wait(&mut late, "", 3e6).unwrap();
+    drop((submit, other, late));
+    handoff.close().unwrap();
+    let found = log.values(0);
+    let distinct: HashSet<u64> = found.iter().map(|v| v.to_bits()).collect();
+    assert_eq!(distinct.len(), found.len(), "{found:?}");
+    assert!([1e6, 2e6, 3e6].iter().all(|value| found.contains(value)), "{found:?}");
+    assert!(!found.contains(&-1.0), "it was refused");
+    if H::promise(Ack::Os) == Ack::Os {
+        assert!(
+            acknowledged.iter().all(|value| found.contains(value)),
+            "{found:?} has not all of {acknowledged:?}"
+        );
+    }
+}
+
+/// Sends until the hand-over knows that there is no log.
+pub fn until_refused(submit: &mut impl Submit) {
+    let begun = Instant::now();
+    while !matches!(send_and_wait(submit, "", -2.0), Err(Outcome::Refused(LogError::Failed(_)))) {
+        assert!(begun.elapsed() < LONG, "it never notices");
+        thread::yield_now();
+    }
+}
+
+/// One request for three partitions, of which the log takes the first record and fails. It is not repeated.
+pub fn half_a_request_of_a_log_that_failed_is_not_sent_again<H: Handoff>() {
+    let log = TestLog::with_fault(3, Fault::SubmitFails { after: 1 });
+    let handoff = H::open(&config(), Arc::new(log.clone())).unwrap();
+    let mut submit = handoff.submitter().unwrap();
+    submit.frame().begin();
+    for partition in 0..3 {
+        push(&mut submit, &client_of(partition, 3), f64::from(partition));
+    }
+    let ticket = submit.submit().unwrap();
+    submit.flush();
+    if H::promise(Ack::Os) == Ack::Os {
+        let lost = submit.wait(ticket, LONG).unwrap_err();
+        assert!(lost.to_string().contains("the disk is gone"), "{lost}");
+    }
+    while !log.has_failed() {
+        thread::yield_now();
+    }
+    log.set_fault(None);
+    let begun = Instant::now();
+    for partition in 0..3 {
+        while send_and_wait(&mut submit, &client_of(partition, 3), f64::from(10 + partition)).is_err() {
+            assert!(begun.elapsed() < LONG, "the log is well, and is not used");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    drop(submit);
+    handoff.close().unwrap();
+    let begun_with: Vec<f64> = [0, 1, 2].iter().flat_map(|p| log.values(*p)).filter(|v| *v < 10.0).collect();
+    assert_eq!(begun_with.len(), 1, "what the log took before it failed: {begun_with:?}");
+    assert!((0..3).all(|p| log.values(p).contains(&f64::from(10 + p))));
+}
+
+/// Every call may fail, and what had not settled is then in the log or not, by chance. From a seed.
+pub fn chance_loses_nothing_that_was_acknowledged<H: Handoff>(seed: u64) {
+    const PARTITIONS: u32 = 3;
+    let log = TestLog::new(PARTITIONS);
+    log.set_hiccups(7);
+    log.set_chance(Some(seed));
+    let small = IngestConfig { waiting_batches_max: 8, ..config() };
+    // The first producer may fail as well.
+    let handoff = loop {
+        match H::open(&small, Arc::new(log.clone())) {
+            Ok(handoff) => break handoff,
+            Err(error) => assert_eq!(error, LogError::Failed("the disk is gone".into()), "seed {seed}"),
+        }
+    };
+    let acknowledged: Vec<Vec<f64>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                let mut submit = handoff.submitter().unwrap();
+                let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(thread));
+                let log = &log;
+                scope.spawn(move || until_it_failed_often(&mut submit, log, thread, &mut rng))
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    log.set_chance(None);
+    let _ = handoff.close(); // the last that it did may have failed
+    let found = log.all_values();
+    let distinct: HashSet<u64> = found.iter().map(|v| v.to_bits()).collect();
+    assert_eq!(distinct.len(), found.len(), "seed {seed}: something is there twice");
+    if H::promise(Ack::Os) == Ack::Os {
+        for value in acknowledged.iter().flatten() {
+            assert!(distinct.contains(&value.to_bits()), "seed {seed}: {value} was acknowledged and is gone");
+        }
+    }
+    for partition in 0..PARTITIONS {
+        let values = log.values(partition);
+        for thread in 0..3 {
+            let own: Vec<f64> = values.iter().copied().filter(|v| thread_of(*v) == thread).collect();
+            assert!(own.is_sorted(), "seed {seed}: partition {partition}, thread {thread}: {own:?}");
+        }
+    }
+}
+
+/// Holds answers as an engine does: what has settled is acknowledged, and a loss is the loss of all that is held.
+fn until_it_failed_often(
+    submit: &mut impl Submit,
+    log: &TestLog,
+    thread: u64,
+    rng: &mut fastrand::Rng,
+) -> Vec<f64> {
+    let clients = [0, 1, 2].map(|partition| client_of(partition, 3));
+    let (mut held, mut acknowledged) = (Vec::<(Ticket, f64)>::new(), Vec::new());
+    let begun = Instant::now();
+    let mut n = 0;
+    loop {
+        let is_over = acknowledged.len() >= 200 && log.producers() > 5;
+        for _ in 0..rng.u32(1..5) {
+            n += 1;
+            match send(submit, &clients[rng.usize(..3)], value_of(thread, n)) {
+                Ok(ticket) => held.push((ticket, value_of(thread, n))),
+                Err(LogError::Full | LogError::Failed(_)) => thread::sleep(Duration::from_millis(1)),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        submit.flush();
+        let last = held.last().map(|(ticket, _)| *ticket);
+        let told = match last {
+            Some(last) if is_over || rng.bool() => submit.wait(last, LONG),
+            _ => submit.settled(),
+        };
+        match told {
+            Ok(settled) => held.retain(|(ticket, value)| {
+                if *ticket <= settled {
+                    acknowledged.push(*value);
+                }
+                *ticket > settled
+            }),
+            Err(_) => held.clear(),
+        }
+        if is_over && held.is_empty() {
+            return acknowledged;
+        }
+        assert!(begun.elapsed() < LONG, "{} are acknowledged", acknowledged.len());
+    }
+}

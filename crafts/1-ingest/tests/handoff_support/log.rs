@@ -8,7 +8,7 @@ use contracts::{
     },
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
 /// The log. Clones share it.
 #[derive(Clone)]
@@ -30,7 +30,8 @@ pub enum Fault {
 
 #[derive(Default)]
 struct State {
-    partitions: Vec<Vec<Vec<u8>>>,
+    /// Each record with the number of its submission.
+    partitions: Vec<Vec<(usize, Vec<u8>)>>,
     taken: usize,
     /// Records that are taken until the log is full; no bound without.
     room: Option<usize>,
@@ -40,6 +41,12 @@ struct State {
     /// Tickets settle only when told to.
     holds: bool,
     fault: Option<Fault>,
+    /// It gives no producer.
+    away: bool,
+    /// Producers given.
+    producers: usize,
+    /// Fails now and then, by chance.
+    chance: Option<fastrand::Rng>,
     flushes: usize,
     wakers: Vec<Waker>,
 }
@@ -79,6 +86,27 @@ impl TestLog {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
+    /// It works again, or fails by another fault.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        let mut state = self.state.lock();
+        (state.fault, state.away) = (fault, false);
+    }
+
+    /// From now on about one call in twenty fails. Without a seed, none does.
+    pub fn set_chance(&self, seed: Option<u64>) {
+        self.state.lock().chance = seed.map(fastrand::Rng::with_seed);
+    }
+
+    /// Whether its fault has struck, and no producer is to be had.
+    pub fn has_failed(&self) -> bool {
+        self.state.lock().away
+    }
+
+    /// Producers given so far.
+    pub fn producers(&self) -> usize {
+        self.state.lock().producers
+    }
+
     pub fn flushes(&self) -> usize {
         self.state.lock().flushes
     }
@@ -92,7 +120,7 @@ impl TestLog {
     pub fn values(&self, partition: u32) -> Vec<f64> {
         let state = self.state.lock();
         let records = &state.partitions[partition as usize];
-        let views = records.iter().map(|bytes| BatchView::parse(bytes).unwrap());
+        let views = records.iter().map(|(_, bytes)| BatchView::parse(bytes).unwrap());
         views.flat_map(|view| view.samples().map(|s| s.value).collect::<Vec<_>>()).collect()
     }
 
@@ -115,8 +143,16 @@ impl Log for TestLog {
         if ack > self.ack_max() {
             return Err(LogError::AckTooStrong { asked: ack, best: self.ack_max() });
         }
+        let mut state = self.state.lock();
+        if state.away || state.fails_by_chance() {
+            return Err(dead());
+        }
+        state.producers += 1;
+        drop(state);
         Ok(Box::new(TestProducer {
             state: self.state.clone(),
+            failed: Mutex::new(false),
+            unsettled: VecDeque::new(),
             submitted: 0,
             flushed: 0,
             settled: Mutex::new(0),
@@ -150,6 +186,10 @@ impl Log for TestLog {
 
 struct TestProducer {
     state: Arc<Mutex<State>>,
+    /// It never works again.
+    failed: Mutex<bool>,
+    /// Numbers of the submissions, from the first that has not been flushed.
+    unsettled: VecDeque<usize>,
     submitted: u64,
     flushed: u64,
     settled: Mutex<u64>,
@@ -159,11 +199,46 @@ fn dead() -> LogError {
     LogError::Failed("the disk is gone".into())
 }
 
+impl State {
+    fn fails_by_chance(&mut self) -> bool {
+        self.chance.as_mut().is_some_and(|chance| chance.u8(..20) == 0)
+    }
+
+    /// A producer has failed. Of what it took and has not settled, some is in the log and some is not.
+    fn fail(&mut self, unsettled: &VecDeque<usize>) -> LogError {
+        if let Some(chance) = &mut self.chance {
+            let gone: Vec<usize> = unsettled.iter().copied().filter(|_| chance.bool()).collect();
+            for records in &mut self.partitions {
+                records.retain(|(number, _)| !gone.contains(number));
+            }
+        }
+        // A fault is for good: there are no more producers either.
+        self.away |= self.fault.is_some();
+        dead()
+    }
+}
+
+impl TestProducer {
+    fn check(&self) -> Result<(), LogError> {
+        if *self.failed.lock() { Err(dead()) } else { Ok(()) }
+    }
+
+    fn fail(&self, state: &mut State) -> LogError {
+        *self.failed.lock() = true;
+        state.fail(&self.unsettled)
+    }
+}
+
 impl Producer for TestProducer {
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
-        let mut state = self.state.lock();
+        self.check()?;
+        let log = self.state.clone();
+        let mut state = log.lock();
+        if state.fails_by_chance() {
+            return Err(self.fail(&mut state));
+        }
         match state.fault {
-            Some(Fault::SubmitFails { after }) if state.taken >= after => return Err(dead()),
+            Some(Fault::SubmitFails { after }) if state.taken >= after => return Err(self.fail(&mut state)),
             Some(Fault::Panics { after }) if state.taken >= after => panic!("the log has a bug"),
             _ => {}
         }
@@ -177,23 +252,34 @@ impl Producer for TestProducer {
             Some(room) => *room -= 1,
             None => {}
         }
-        state.partitions[record.partition.0 as usize].push(record.payload.to_vec());
+        let number = state.taken;
+        state.partitions[record.partition.0 as usize].push((number, record.payload.to_vec()));
+        self.unsettled.push_back(number);
         state.taken += 1;
         self.submitted += 1;
         Ok(Ticket(self.submitted))
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        let mut state = self.state.lock();
+        self.check()?;
+        let log = self.state.clone();
+        let mut state = log.lock();
         state.flushes += usize::from(self.submitted > self.flushed);
+        if state.fails_by_chance() {
+            return Err(self.fail(&mut state));
+        }
         match state.fault {
-            Some(Fault::FlushFails { after }) if state.taken >= after => return Err(dead()),
+            Some(Fault::FlushFails { after }) if state.taken >= after => return Err(self.fail(&mut state)),
             _ => self.flushed = self.submitted,
+        }
+        if !state.holds {
+            self.unsettled.clear();
         }
         Ok(())
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
+        self.check()?;
         let mut settled = self.settled.lock();
         if !self.state.lock().holds {
             *settled = self.flushed;

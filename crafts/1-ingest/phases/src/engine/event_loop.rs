@@ -83,6 +83,8 @@ struct Reactor<'a, W> {
     /// Whose answers come from other threads.
     promises: Promises,
     settled: Ticket,
+    /// More has settled, or was lost, and those who wait have not been answered yet.
+    is_news: bool,
     now: Instant,
     swept: Instant,
     /// When the drain began.
@@ -138,6 +140,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             held: Vec::new(),
             promises: Promises::default(),
             settled: Ticket(0),
+            is_news: false,
             now,
             swept: now,
             draining: None,
@@ -238,14 +241,15 @@ impl<'a, W: Worker> Reactor<'a, W> {
 
     /// One connection after the other; and then, if more has settled, all who wait.
     fn serve(&mut self) {
-        let before = self.settled;
         let mut turn = mem::take(&mut self.turn);
         for number in turn.drain(..) {
             self.read(number);
             self.worker.flush();
+            self.look();
             self.answer(number);
         }
-        if self.worker.settled() != Ok(before) {
+        self.look();
+        if mem::take(&mut self.is_news) {
             turn.append(&mut self.held);
             for number in turn.drain(..) {
                 if let Some(peer) = self.peers.get_mut(number) {
@@ -268,13 +272,28 @@ impl<'a, W: Worker> Reactor<'a, W> {
         }
     }
 
+    /// Asks what has settled. A loss is told once, and so it is told on at once to everybody who waits: what settles later
+    /// says nothing of them.
+    fn look(&mut self) {
+        match self.worker.settled() {
+            Ok(settled) => {
+                self.is_news |= settled != self.settled;
+                self.settled = settled;
+            }
+            Err(lost) => {
+                self.is_news = true;
+                for number in self.peers.numbers().collect::<Vec<_>>() {
+                    if let Some(peer) = self.peers.get_mut(number) {
+                        peer.lose(self.settled, &lost);
+                    }
+                }
+            }
+        }
+    }
+
     /// Sends what may be sent.
     fn answer(&mut self, number: usize) {
         let Some(peer) = self.peers.get_mut(number) else { return };
-        match self.worker.settled() {
-            Ok(settled) => self.settled = settled,
-            Err(lost) => peer.lose(self.settled, &lost),
-        }
         let answered = peer.answer(self.settled, self.now);
         if answered.is_err() || (self.draining.is_some() && peer.is_idle()) {
             return self.remove(number);

@@ -5,15 +5,17 @@
 //!
 //! What is wrong with it. The promise: a ticket settles when the queue has the frame, so it is worth
 //! [`Ack::Memory`], whatever was configured. What is queued when the process is killed was acknowledged and is lost; so
-//! is what the log takes and then loses. And the cost: every request takes the one lock, moves its buffers away and makes
+//! is what the log takes and then loses when it fails: nobody is told, although the log is asked for a new producer and later
+//! requests are fine. And the cost: every request takes the one lock, moves its buffers away and makes
 //! new ones, and wakes the writer.
 
 use contracts::{
     ingest::IngestConfig,
-    queue::{Ack, Log, LogError, NewRecord, Placed, Producer, Ticket},
+    queue::{Ack, Log, LogError, NewRecord, Placed, Ticket},
 };
 use ingest::{
     frame::Frame,
+    outlet::Outlet,
     slots::{Handoff, Lost, Submit},
 };
 use parking_lot::{Condvar, Mutex};
@@ -45,15 +47,17 @@ impl Handoff for QueueWriter {
     type Submit = QueueSubmit;
 
     fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError> {
-        let producer = log.producer(config.ack)?;
+        let partitions = log.partitions();
+        let outlet = Outlet::open(log, config.ack)?;
         let state = Mutex::new(State { frames: VecDeque::new(), bytes: 0, closing: false, failure: None });
         let shared =
             Arc::new(Shared { state, changed: Condvar::new(), waiting_max: config.waiting_batches_max });
         let settle_timeout = config.settle_timeout;
-        let mut writer = Writer { shared: shared.clone(), producer, settle_timeout, give_up_at: None };
+        let frames = VecDeque::new();
+        let mut writer = Writer { shared: shared.clone(), outlet, frames, settle_timeout, give_up_at: None };
         let spawned = thread::Builder::new().name("handoff".into()).spawn(move || writer.run_to_the_end());
         let writer = spawned.map_err(|e| LogError::Failed(format!("no thread for the writer: {e}")))?;
-        Ok(Self { shared, writer, partitions: log.partitions() })
+        Ok(Self { shared, writer, partitions })
     }
 
     fn promise(_asked: Ack) -> Ack {
@@ -86,7 +90,7 @@ struct State {
     /// Memory that they hold.
     bytes: usize,
     closing: bool,
-    /// Why the writer has ended, once it has.
+    /// Why nothing can be written: the log is away, or the writer has ended.
     failure: Option<LogError>,
 }
 
@@ -159,7 +163,9 @@ impl Submit for QueueSubmit {
 /// What the writer's thread owns.
 struct Writer {
     shared: Arc<Shared>,
-    producer: Box<dyn Producer>,
+    outlet: Outlet,
+    /// Taken from the queue and not begun.
+    frames: VecDeque<Frame>,
     /// How long the log may stay full or silent once we are closing.
     settle_timeout: Duration,
     /// When that is over.
@@ -178,31 +184,67 @@ impl Writer {
     fn run(&mut self) -> Result<(), LogError> {
         let (mut encoded, mut placed): (Vec<u8>, Vec<Placed>) = (Vec::new(), Vec::new());
         loop {
-            let frames = self.shared.take_all();
-            if frames.is_empty() {
-                return Ok(());
+            if self.frames.is_empty() {
+                self.frames = self.shared.take_all();
             }
-            let mut last = Ticket(0);
-            for (partition, batch) in frames.iter().flat_map(Frame::batches) {
-                encoded.clear();
-                batch.encode_into(&mut encoded);
-                last = self.submit(NewRecord { partition, payload: &encoded })?;
+            if self.frames.is_empty() {
+                // All is well, unless the last that was handed over was lost.
+                return self.outlet.failure().map_or(Ok(()), |error| Err(error.clone()));
             }
-            self.producer.flush()?;
-            // Not to acknowledge anything, only so that the queue fills up while the log is slow.
-            while self.producer.wait(last, LATE_LOOK)? < last {
-                self.check_patience(|timeout| LogError::Failed(format!("not settled after {timeout:?}")))?;
+            match self.write(&mut encoded, &mut placed) {
+                Ok(()) => self.outlet.works(),
+                Err(error) => {
+                    self.check_patience(|_| error.clone())?;
+                    self.await_log(error)?;
+                }
             }
-            self.producer.placed(&mut placed); // or the log would have to remember
-            placed.clear();
         }
+    }
+
+    /// Submits all frames and waits until the log has settled them.
+    fn write(&mut self, encoded: &mut Vec<u8>, placed: &mut Vec<Placed>) -> Result<(), LogError> {
+        let mut last = Ticket(0);
+        // A frame is gone once it is begun: if the log fails now, it is lost. Written again, it might be there twice.
+        while let Some(frame) = self.frames.pop_front() {
+            for (partition, batch) in frame.batches() {
+                encoded.clear();
+                batch.encode_into(encoded);
+                last = self.submit(NewRecord { partition, payload: encoded })?;
+            }
+        }
+        self.outlet.producer()?.flush()?;
+        // Not to acknowledge anything, only so that the queue fills up while the log is slow.
+        while self.outlet.producer()?.wait(last, LATE_LOOK)? < last {
+            self.check_patience(|timeout| LogError::Failed(format!("not settled after {timeout:?}")))?;
+        }
+        self.outlet.producer()?.placed(placed); // or the log would have to remember
+        placed.clear();
+        Ok(())
+    }
+
+    /// The producer has failed: refuses requests until there is another. What is queued was acknowledged, and waits.
+    fn await_log(&mut self, error: LogError) -> Result<(), LogError> {
+        self.shared.state.lock().failure = Some(error.clone());
+        self.outlet.give_up(error);
+        while let Err(error) = self.outlet.producer().map(|_| ()) {
+            let state = self.shared.state.lock();
+            if state.closing && state.frames.is_empty() && self.frames.is_empty() {
+                return Err(error);
+            }
+            drop(state);
+            self.check_patience(|_| error)?;
+            thread::sleep(self.outlet.pause_left().min(LATE_LOOK));
+        }
+        self.shared.state.lock().failure = None;
+        Ok(())
     }
 
     /// Submits a record, as often as it takes. It was acknowledged: there is no way back.
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         loop {
-            match self.producer.submit(record) {
-                Err(LogError::Full) => self.producer.flush()?,
+            let producer = self.outlet.producer()?;
+            match producer.submit(record) {
+                Err(LogError::Full) => producer.flush()?,
                 done => return done,
             }
             self.check_patience(|_| LogError::Full)?;
