@@ -88,13 +88,15 @@ fn peer_ratio(peers: Option<&Results>, load: &str, of: fn(&Slice) -> Option<f64>
 }
 
 fn against_nginx(peers: Option<&Results>, load: &str, what: &str, at_least: f64) -> Goal {
-    let seen = peer_ratio(peers, load, ok_per_s);
-    // A generator that is itself the limit for one of the two says nothing of how they compare; wrk has its own row.
+    let ours = peer_ratio(peers, load, ok_per_s);
     let wrk = peer_ratio(peers, &format!("{load}-wrk"), ok_per_s);
-    let words = seen.or(wrk).map(|best| {
-        let both = [seen.map(times), wrk.map(|ratio| format!("{} as wrk sees it", times(ratio)))];
-        let highest = seen.map_or(best.median, |ratio| ratio.median.max(wrk.map_or(0.0, |wrk| wrk.median)));
-        (both.into_iter().flatten().collect::<Vec<_>>().join("; "), highest >= at_least)
+    // Our tester decides, unless it was the limit itself: then the server was faster than it could see.
+    let limited = peers.is_some_and(|peers| figures_of(peers, load, &last_phase(peers)).saturated > 0);
+    let deciding = if limited { wrk.or(ours) } else { ours.or(wrk) };
+    let words = deciding.map(|ratio| {
+        let note = if limited { " (our tester was the limit)" } else { "" };
+        let both = [ours.map(|r| times(r) + note), wrk.map(|r| format!("{} as wrk sees it", times(r)))];
+        (both.into_iter().flatten().collect::<Vec<_>>().join("; "), ratio.median >= at_least)
     });
     Goal::new(
         format!("final phase against nginx: {what}"),
@@ -247,7 +249,10 @@ fn overload(results: &Results, last: &str) -> [Goal; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Part, Verified, tests::example};
+    use crate::results::{
+        Part, Verified,
+        tests::{example, requests},
+    };
 
     fn goal<'g>(goals: &'g [Goal], what: &str, target: &str) -> &'g Goal {
         goals.iter().find(|goal| goal.what.contains(what) && goal.target.contains(target)).unwrap()
@@ -269,6 +274,34 @@ mod tests {
         assert_eq!(row.reached, Some(false));
         assert!(row.measured.starts_with("2.10 ×"), "{row:?}");
         assert_eq!(goal(&goals, "the one before", "").reached, Some(true));
+    }
+
+    #[test]
+    fn wrk_decides_only_where_our_tester_was_the_limit() {
+        let mut peers = example();
+        peers.subjects[0].name = "nginx".to_owned();
+        let mut wrk = Vec::new();
+        for slice in &mut peers.slices {
+            slice.load = "single".to_owned();
+            if slice.subject == "phase0" {
+                slice.subject = "nginx".to_owned();
+            }
+            // wrk sees the phase at a tenth of what our tester sees.
+            let rate = if slice.subject == "nginx" { 1000.0 } else { 200.0 };
+            wrk.push(Slice {
+                load: "single-wrk".to_owned(),
+                requests: Some(requests(rate)),
+                ..slice.clone()
+            });
+        }
+        peers.slices.extend(wrk);
+        let row = |peers: &Results| goal(&craft1(&example(), Some(peers)), "1 sample", "requests/s").clone();
+        assert_eq!(row(&peers).reached, Some(true), "our tester saw 2.1 times nginx");
+        assert!(row(&peers).measured.contains("0.20 × [0.20, 0.20] as wrk sees it"));
+        for slice in peers.slices.iter_mut().filter(|slice| slice.load == "single") {
+            slice.requests.as_mut().unwrap().tester_saturated = true;
+        }
+        assert_eq!(row(&peers).reached, Some(false));
     }
 
     #[test]
