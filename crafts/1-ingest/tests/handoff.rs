@@ -315,8 +315,11 @@ fn a_loss_is_told_once_and_hides_behind_no_later_ticket() {
     let log = TestLog::with_fault(1, Fault::FlushFails { after: 1 });
     let handoff = RingHandoff::open(&config(), Arc::new(log.clone())).unwrap();
     let (mut submit, mut other) = (handoff.submitter().unwrap(), handoff.submitter().unwrap());
+    let rings = Arc::new(Rings(AtomicUsize::new(0)));
+    submit.set_waker(Waker::from(rings.clone()));
     let lost = send(&mut submit, "", 1.0).unwrap();
     submit.flush();
+    rings_within(&rings, 1);
     claims::until_refused(&mut other);
     log.set_fault(None);
     // The submitter has not asked yet what became of the first, and sends another.
@@ -329,9 +332,7 @@ fn a_loss_is_told_once_and_hides_behind_no_later_ticket() {
         thread::sleep(Duration::from_millis(1));
     };
     submit.flush();
-    while log.values(0).last() != Some(&2.0) {
-        thread::yield_now();
-    }
+    rings_within(&rings, 2); // it has settled, not only arrived
     submit.settled().unwrap_err();
     settle(&mut submit, later).unwrap();
     assert!(later > lost);
