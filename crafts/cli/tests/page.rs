@@ -5,7 +5,8 @@
 mod common;
 
 use common::{Running, points, program, text, within};
-use std::process::Command;
+use serde_json::{Value, json};
+use std::{fs, process::Command};
 
 #[test]
 fn the_page_shows_this_machine_live() {
@@ -13,7 +14,14 @@ fn the_page_shows_this_machine_live() {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let up = Running::node(&["up", "--evaluate-every", "0.2"], dir.path());
+    let journey = dir.path().join("journey.json");
+    let phase = json!({"name": "phase1", "title": "any", "requests_per_s": 12_345.0, "p99_us": 1500.0, "success_ratio": 1.0});
+    let load = json!({"name": "plain", "title": "any load", "phases": [phase]});
+    fs::write(&journey, json!({"measured": {"machine": "measured by a test"}, "loads": [load]}).to_string())
+        .unwrap();
+    let journey = journey.to_str().unwrap();
+    let up =
+        Running::node(&["up", "--evaluate-every", "0.2", "--journey", journey], &dir.path().join("data"));
     within("there is something to draw", || {
         (points(&up.url, "host_load1").first()?.1.len() > 2).then_some(())
     });
@@ -35,7 +43,14 @@ fn the_page_shows_this_machine_live() {
         rest.split('"').next().unwrap().to_owned()
     };
     assert_eq!(mark("state"), "live", "{html}");
-    assert_eq!(mark("slots"), "ingest=phase0,queue=file,storage=phase0,query=phase0,alert=phase0");
+    let slots = up.get("/api/status").1["slots"].clone();
+    let word = |slot: &Value, key: &str| slot[key].as_str().unwrap().to_owned();
+    let filled = slots.as_array().unwrap().iter().map(|s| format!("{}={}", word(s, "slot"), word(s, "name")));
+    let filled: Vec<String> = filled.collect();
+    assert_eq!(filled.len(), 5);
+    assert_eq!(mark("slots"), filled.join(","));
+    assert_eq!(mark("journey"), "1");
+    assert!(dom.contains("measured by a test") && dom.contains("12.3 k/s"), "the journey is drawn");
     assert_eq!(mark("rules"), "3");
     assert!(mark("points").parse::<u64>().unwrap() > 20, "{html}");
     assert!(dom.contains("<canvas"), "the charts are drawn");
