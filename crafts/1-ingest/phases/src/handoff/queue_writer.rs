@@ -31,6 +31,9 @@ use std::{
 /// Bytes of frames that wait in the queue. Beyond: 503 `queue_full`. One frame may be larger if it is alone, and as much
 /// again may be on its way to the log.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// How long a request waits for room in the queue. Without that, whoever is scheduled more often than the writer would have
+/// most of its requests refused, although the log could take them.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
 /// How soon a full log is asked again.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 /// How often a log that settles late is looked after.
@@ -50,8 +53,12 @@ impl Handoff for QueueWriter {
         let partitions = log.partitions();
         let outlet = Outlet::open(log, config.ack)?;
         let state = Mutex::new(State { frames: VecDeque::new(), bytes: 0, closing: false, failure: None });
-        let shared =
-            Arc::new(Shared { state, changed: Condvar::new(), waiting_max: config.waiting_batches_max });
+        let shared = Arc::new(Shared {
+            state,
+            changed: Condvar::new(),
+            room: Condvar::new(),
+            waiting_max: config.waiting_batches_max,
+        });
         let settle_timeout = config.settle_timeout;
         let frames = VecDeque::new();
         let mut writer = Writer { shared: shared.clone(), outlet, frames, settle_timeout, give_up_at: None };
@@ -80,6 +87,8 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when a frame is queued, and when we are to close.
     changed: Condvar,
+    /// Notified when the queue was emptied.
+    room: Condvar,
     /// Frames that wait at most.
     waiting_max: usize,
 }
@@ -95,16 +104,22 @@ struct State {
 }
 
 impl Shared {
-    /// Puts a frame into the queue.
+    /// Puts a frame into the queue, once there is room.
     fn push(&self, frame: &mut Frame, partitions: u32) -> Result<(), LogError> {
         let bytes = frame.capacity_bytes();
+        let give_up_at = Instant::now() + ROOM_WAIT;
         let mut state = self.state.lock();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        let has_bytes = state.frames.is_empty() || state.bytes + bytes <= WAITING_BYTES_MAX;
-        if state.frames.len() >= self.waiting_max.max(1) || !has_bytes {
-            return Err(LogError::Full);
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            let has_bytes = state.frames.is_empty() || state.bytes + bytes <= WAITING_BYTES_MAX;
+            if has_bytes && state.frames.len() < self.waiting_max.max(1) {
+                break;
+            }
+            if self.room.wait_until(&mut state, give_up_at).timed_out() {
+                return Err(LogError::Full);
+            }
         }
         state.bytes += bytes;
         state.frames.push_back(std::mem::replace(frame, Frame::new(partitions)));
@@ -120,6 +135,7 @@ impl Shared {
             self.changed.wait(&mut state);
         }
         state.bytes = 0;
+        self.room.notify_all();
         std::mem::take(&mut state.frames)
     }
 }
