@@ -74,8 +74,8 @@ fn a_full_disk_is_back_pressure_and_nothing_worse() {
     assert!(refused.is_disjoint(&found), "kept: {:?}", refused.intersection(&found));
 }
 
-/// Ingestion with a log of its own, and nothing between the two that could hold batches back. A write beyond the limit must be an error and no signal, as on a full disk; what
-/// the shell ignores is ignored by what it becomes.
+/// Ingestion with a log of its own, and nothing between the two that could hold batches back. A write beyond the limit must
+/// be an error and no signal, as on a full disk; what the shell ignores is ignored by what it becomes.
 fn start(data: &Path) -> (Child, String) {
     let mut child = Command::new("sh")
         .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_craft")])
@@ -83,7 +83,7 @@ fn start(data: &Path) -> (Child, String) {
             "serve",
             "ingest",
             "--ingest",
-            "phase0",
+            "phase0-std",
             "--queue",
             "file",
             "--listen",

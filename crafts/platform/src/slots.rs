@@ -72,9 +72,10 @@ impl Default for Slots {
     fn default() -> Self {
         Self {
             ingest: vec![
+                // The tutorial's own server. `phase0` is the name of the same design in slots, where there are phases.
                 Choice::new(
-                    "phase0",
-                    "one request at a time",
+                    "phase0-std",
+                    "one request at a time, standard library alone",
                     Arc::new(|config, log| Arc::new(SequentialIngest::new(config, log)) as _),
                 ),
                 Choice::new(
