@@ -1,6 +1,6 @@
 //! The report and the book's tables: the same figures, as one HTML file and as Markdown.
 //!
-//! Every figure in them comes from a results file. What is the same in both is a [`table::Table`].
+//! Every figure in them comes from a results file. What is the same in both is a `Table`.
 
 mod book;
 mod chart;

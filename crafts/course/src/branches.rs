@@ -40,7 +40,7 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The commit that the phases were made from.
