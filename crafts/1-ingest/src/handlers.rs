@@ -6,14 +6,14 @@
 //!
 //! What it does not do: order answers. A connection asks for one at a time and waits for it, so it need not.
 
+use crate::slots::Worker;
 use contracts::{
     http::{ApiError, Request, Response},
     ingest::Site,
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
-    collections::VecDeque,
-    mem,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -192,31 +192,22 @@ impl Drop for ClosesAtEnd<'_> {
 /// Promised answers: which connection waits for which.
 #[derive(Debug, Default)]
 pub struct Promises {
-    waiting: std::collections::HashMap<u64, usize>,
-    arrived: Vec<(u64, Response)>,
+    waiting: HashMap<u64, usize>,
 }
 
 impl Promises {
-    /// Whether anybody waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Notes that the connection with this number waits for an answer.
     pub fn note(&mut self, answer: u64, connection: usize) {
         self.waiting.insert(answer, connection);
     }
 
     /// The answers that have arrived, each with the connection that waited for it then.
-    pub fn arrived<W: crate::slots::Worker>(&mut self, worker: &mut W) -> Vec<(usize, u64, Response)> {
-        if self.waiting.is_empty() {
-            return Vec::new();
+    pub fn arrived(&mut self, worker: &mut impl Worker) -> Vec<(usize, u64, Response)> {
+        let mut arrived = Vec::new();
+        if !self.waiting.is_empty() {
+            worker.finished(&mut arrived);
         }
-        worker.finished(&mut self.arrived);
-        let arrived = mem::take(&mut self.arrived);
-        arrived
-            .into_iter()
-            .filter_map(|(answer, response)| Some((self.waiting.remove(&answer)?, answer, response)))
-            .collect()
+        let waiter = |(answer, response)| Some((self.waiting.remove(&answer)?, answer, response));
+        arrived.into_iter().filter_map(waiter).collect()
     }
 }
