@@ -72,7 +72,7 @@ fn plain(seed: u64) -> Load {
         name: "plain".to_owned(),
         shows: "64 connections, one sample a request, each sent when the last was answered".to_owned(),
         generator: Generator::LoadTester,
-        traffic: Traffic { connections: 64, pipeline: 1, batch: 1, rate: None, seed },
+        traffic: Traffic { connections: 64, pipeline: 1, batch: 1, rate: None, connect_first: false, seed },
         overload: false,
         beside: None,
         kill: false,
@@ -145,7 +145,12 @@ pub fn craft1(seed: u64) -> Vec<Load> {
             ..load("pipelined", "16 requests on their way on each connection", vec![5, 6, 7, 8, 9])
         },
         Load {
-            traffic: Traffic { connections: 100, rate: Some(EASY_PER_S), ..traffic.clone() },
+            traffic: Traffic {
+                connections: 100,
+                rate: Some(EASY_PER_S),
+                connect_first: true,
+                ..traffic.clone()
+            },
             ..load(
                 "open-100",
                 "20,000 requests a second, whatever comes back, over 100 connections",
@@ -153,7 +158,12 @@ pub fn craft1(seed: u64) -> Vec<Load> {
             )
         },
         Load {
-            traffic: Traffic { connections: 1000, rate: Some(EASY_PER_S), ..traffic.clone() },
+            traffic: Traffic {
+                connections: 1000,
+                rate: Some(EASY_PER_S),
+                connect_first: true,
+                ..traffic.clone()
+            },
             beside: Some(Beside { connections: 9000, drip_ms: None }),
             ..load(
                 "idle-10k",
@@ -172,7 +182,7 @@ pub fn craft1(seed: u64) -> Vec<Load> {
         Load {
             traffic: Traffic { connections: 1000, ..traffic },
             overload: true,
-            log: LogSetting { per_kib_us: 500, waiting_batches_max: Some(64), ..LogSetting::tally() },
+            log: LogSetting { per_kib_us: 500, waiting_batches_max: Some(16), ..LogSetting::tally() },
             ..load(
                 "overload",
                 "a disk of 2 MiB/s, and three times the rate that the server was seen to carry",

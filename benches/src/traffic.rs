@@ -43,6 +43,9 @@ pub struct Traffic {
     pub batch: u32,
     /// Requests a second, whatever the server does; without it, a client sends when it was answered.
     pub rate: Option<f64>,
+    /// Whether all connections stand before the first request: then no latency holds the time to connect.
+    #[serde(default)]
+    pub connect_first: bool,
     /// What the samples' values are derived from.
     pub seed: u64,
 }
@@ -139,6 +142,9 @@ impl Running {
         ]);
         command.args(["--batch", &traffic.batch.to_string(), "--seed", &traffic.seed.to_string()]);
         command.args(["--duration", &format!("{seconds}s"), "--request-timeout", REQUEST_TIMEOUT]);
+        if traffic.connect_first {
+            command.arg("--connect-first");
+        }
         if let Some(rate) = traffic.rate {
             command.args(["--rate", &format!("{rate:.3}")]);
         }

@@ -100,6 +100,9 @@ struct Arguments {
     /// A new connection for each request
     #[arg(long, help_heading = "Load")]
     no_keep_alive: bool,
+    /// Open every connection before the clock starts: then the time to connect is in nobody's latency
+    #[arg(long, conflicts_with = "no_keep_alive", help_heading = "Load")]
+    connect_first: bool,
     /// Requests on their way on one connection
     #[arg(long, default_value_t = 1, help_heading = "Load")]
     pipeline: usize,
@@ -320,6 +323,7 @@ fn workload(arguments: &Arguments) -> Result<Workload, clap::Error> {
         batch: arguments.batch,
         pipeline: arguments.pipeline,
         keep_alive: !arguments.no_keep_alive,
+        connect_first: arguments.connect_first,
         format: arguments.format,
         identity: Identity { name: format!("load_{}", run_id()), seed: arguments.seed, base_ms },
         request_timeout: arguments.request_timeout,

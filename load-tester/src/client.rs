@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -135,6 +136,21 @@ impl Client {
         self.queued_before + self.sent as u64 >= request.starts_at + request_bytes
     }
 
+    /// Opens a connection, and waits until it stands.
+    pub(crate) fn connect(
+        &mut self,
+        address: SocketAddr,
+        timeout: Duration,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<()> {
+        let stream = std::net::TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_nonblocking(true)?;
+        self.register(TcpStream::from_std(stream), registry, token)?;
+        (self.link, self.connected_before) = (Link::Up, true);
+        Ok(())
+    }
+
     /// Asks for a connection.
     pub(crate) fn open(
         &mut self,
@@ -143,13 +159,17 @@ impl Client {
         token: Token,
         now_ns: u64,
     ) -> io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
+        self.register(TcpStream::connect(address)?, registry, token)?;
+        self.link = Link::Opening;
+        self.opened_at_ns = now_ns;
+        Ok(())
+    }
+
+    fn register(&mut self, mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<()> {
         // Nagle's algorithm would hold a pipelined request back until the one before it is acknowledged.
         stream.set_nodelay(true)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
-        self.link = Link::Opening;
-        self.opened_at_ns = now_ns;
         Ok(())
     }
 

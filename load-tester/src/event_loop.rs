@@ -5,7 +5,8 @@
 //! is allocated once every client has a connection.
 //!
 //! A client connects when it has something to send and not before: an idle connection would block a server that
-//! serves one at a time. So the time to connect is a part of the latency of the request that needed it.
+//! serves one at a time. So the time to connect is a part of the latency of the request that needed it, unless it was
+//! asked to connect first.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ pub(crate) struct LoopConfig {
     pub identity: Identity,
     pub pipeline: usize,
     pub keep_alive: bool,
+    pub connect_first: bool,
     pub request_timeout_ns: u64,
     pub connect_timeout_ns: u64,
     /// No request is begun from this time on.
@@ -126,7 +128,7 @@ impl<'a> EventLoop<'a> {
             Work::Closed { requests_each } => requests_each.saturating_mul(clients.len() as u64),
             Work::Open { .. } => 0,
         };
-        Ok(Self {
+        let mut this = Self {
             fates: clients.iter().map(|_| Fates::with_room_for(room)).collect(),
             free: VecDeque::with_capacity(clients.len()),
             read_buffer: vec![0; READ_BUFFER_BYTES],
@@ -145,7 +147,25 @@ impl<'a> EventLoop<'a> {
             timer,
             spin: Spin::default(),
             stop,
-        })
+        };
+        if this.config.connect_first {
+            this.connect_all();
+        }
+        Ok(this)
+    }
+
+    /// One after the other, before the clock starts. Whoever cannot connect now tries again with its first request.
+    fn connect_all(&mut self) {
+        let timeout = Duration::from_nanos(self.config.connect_timeout_ns);
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            let (address, registry) = (self.config.address, self.poll.registry());
+            match client.connect(address, timeout, registry, Token(index)) {
+                Ok(()) => self.recorder.tally.connections += 1,
+                Err(error) => {
+                    self.recorder.tally.last_failure.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
     }
 
     /// Runs until the work is done, `start` being the time from which all times count.

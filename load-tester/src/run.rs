@@ -155,6 +155,7 @@ fn loop_config(workload: &Workload, address: SocketAddr) -> LoopConfig {
         identity: workload.identity.clone(),
         pipeline: workload.pipeline,
         keep_alive: workload.keep_alive,
+        connect_first: workload.connect_first,
         request_timeout_ns: nanoseconds(workload.request_timeout),
         connect_timeout_ns: nanoseconds(workload.connect_timeout),
         ends_at_ns: workload.duration().map_or(u64::MAX, nanoseconds),

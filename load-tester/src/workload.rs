@@ -38,6 +38,9 @@ pub struct Workload {
     pub pipeline: usize,
     /// Whether a connection is used for more than one request (if the server allows).
     pub keep_alive: bool,
+    /// Whether all connections are opened before the clock starts. Without it a client connects for its first request, which
+    /// waits for that.
+    pub connect_first: bool,
     /// How a request's body is written.
     pub format: FormatName,
     /// The samples' name, seed and first timestamp.

@@ -78,6 +78,7 @@ fn allocations_of(port: u16, requests_each: u64, pipeline: usize) -> u64 {
         batch: 2,
         pipeline,
         keep_alive: true,
+        connect_first: false,
         format: FormatName::Json,
         identity: Identity { name: "load_test".to_owned(), seed: 1, base_ms: 1_700_000_000_000 },
         request_timeout: Duration::from_secs(60),

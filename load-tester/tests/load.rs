@@ -37,6 +37,18 @@ fn a_kept_connection_carries_all_of_a_clients_requests() {
 }
 
 #[test]
+fn connecting_first_opens_connections_that_no_request_needs() {
+    let server = server(|_| Answer::Accept);
+    let three = ["--clients", "9", "--rate", "30", "--duration", "100ms"];
+    let (code, lazy) = report(&server, &three);
+    assert_eq!((code, lazy["result"]["connections"].as_u64()), (0, Some(3)));
+    let (code, first) = report(&server, &[&three[..], &["--connect-first"]].concat());
+    assert_eq!((code, first["result"]["connections"].as_u64()), (0, Some(9)));
+    check_counts(&first, 3, 3, 0);
+    assert_eq!(first["result"]["reconnects"], 0);
+}
+
+#[test]
 fn without_keep_alive_each_request_has_its_own_connection() {
     let server = server(|_| Answer::Accept);
     let (code, report) = report(&server, &["3", "20", "--no-keep-alive"]);

@@ -30,8 +30,13 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.header_bytes(name)?).ok()
+    }
+
+    /// The same as it was sent, which may be no UTF-8.
+    pub fn header_bytes(&self, name: &str) -> Option<&'a [u8]> {
         let (_, value) = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(value).ok()
+        Some(value)
     }
 
     /// The value of a query parameter, percent-decoded; the first, if it is given several times.

@@ -18,6 +18,7 @@ use contracts::{
     limits::CLIENT_ID_BYTES_MAX,
     queue::{Log, LogError, Ticket},
 };
+use memchr::memchr;
 use std::{
     io,
     marker::PhantomData,
@@ -91,6 +92,7 @@ impl<'s, P: Parse, L: Limit, H: Handoff> App for Service<'s, P, L, H> {
             site: self.site,
             limit: self.limit,
             intake: submit.map(|submit| Intake { submit, json: P::default(), formats: Formats::default() }),
+            clock: Clock::default(),
             elsewhere: self.handlers.map(|handlers| Elsewhere {
                 handlers,
                 mailbox: Arc::default(),
@@ -106,6 +108,7 @@ struct ServiceWorker<'s, P, L, S> {
     limit: &'s L,
     /// What takes samples, where there is a log.
     intake: Option<Intake<P, S>>,
+    clock: Clock,
     /// Who answers the rest, where it is not this thread.
     elsewhere: Option<Elsewhere<'s>>,
 }
@@ -144,9 +147,17 @@ struct Formats {
 impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     fn call(&mut self, request: &Request<'_>) -> Reply {
         match (Route::of(request), &mut self.intake, &mut self.elsewhere) {
-            (Some(route), Some(intake), _) => take(self.site, self.limit, intake, route, request),
+            (Some(route), Some(intake), _) => {
+                let (begun, arrived) = self.clock.begin();
+                let reply = take(self.site, self.limit, intake, route, request, arrived);
+                self.site.middleware.after(Some(request), reply.status(), self.clock.end(begun));
+                reply
+            }
             (.., Some(elsewhere)) => elsewhere.promise(request),
-            _ => Reply::now(handlers::answer(self.site, request)),
+            _ => {
+                self.clock.stop();
+                Reply::now(handlers::answer(self.site, request))
+            }
         }
     }
 
@@ -155,6 +166,7 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     }
 
     fn flush(&mut self) {
+        self.clock.stop();
         if let Some(intake) = &mut self.intake {
             intake.submit.flush();
         }
@@ -184,23 +196,63 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     }
 }
 
-/// Takes the samples of a request, between the two words of the middleware.
+/// What time it is, read once a request: where requests come sixteen at a time, three looks at the clock were a
+/// twelfth of all work. A request begins when the one before it in the same turn has ended.
+#[derive(Default)]
+struct Clock {
+    turn: Option<Turn>,
+}
+
+/// Requests that come one behind the other, without a wait in between.
+struct Turn {
+    /// The wall clock when it began.
+    at: TimestampMs,
+    /// How long its requests took.
+    took: Duration,
+    /// When the last of them ended.
+    last: Instant,
+}
+
+impl Clock {
+    /// When a request begins, and the same by the wall clock.
+    fn begin(&mut self) -> (Instant, TimestampMs) {
+        let begin = || Turn { at: now(), took: Duration::ZERO, last: Instant::now() };
+        let turn = self.turn.get_or_insert_with(begin);
+        let ms = i64::try_from(turn.took.as_millis()).unwrap_or(i64::MAX);
+        (turn.last, TimestampMs(turn.at.0.saturating_add(ms)))
+    }
+
+    /// How long it took.
+    fn end(&mut self, begun: Instant) -> Duration {
+        let now = Instant::now();
+        let took = now.duration_since(begun);
+        if let Some(turn) = &mut self.turn {
+            turn.last = now;
+            turn.took += took;
+        }
+        took
+    }
+
+    /// Whatever comes next comes at a time of its own.
+    fn stop(&mut self) {
+        self.turn = None;
+    }
+}
+
+/// Takes the samples of a request, unless the middleware forbids it.
 fn take<P: Parse, S: Submit>(
     site: &Site<'_>,
     limit: &impl Limit,
     intake: &mut Intake<P, S>,
     route: Route,
     request: &Request<'_>,
+    arrived: TimestampMs,
 ) -> Reply {
-    let begun = Instant::now();
-    let arrived = now();
     let reply = site.middleware.before(request).map_err(Reply::now).and_then(|()| {
         let client = admit(limit, request, arrived).map_err(Reply::now)?;
         intake.take(route, request, client, arrived).map_err(Reply::now)
     });
-    let reply = reply.unwrap_or_else(|refusal| refusal);
-    site.middleware.after(Some(request), reply.status(), begun.elapsed());
-    reply
+    reply.unwrap_or_else(|refusal| refusal)
 }
 
 /// The ways in.
@@ -318,15 +370,17 @@ fn check_content_type(route: Route, request: &Request<'_>) -> Result<(), ApiErro
         // Their clients send anything at all.
         Route::Influx | Route::Prometheus => return Ok(()),
     };
-    let Some(value) = request.header("content-type") else { return Ok(()) };
-    if takes.iter().any(|essence| essence_of(value).eq_ignore_ascii_case(essence)) {
+    let Some(value) = request.header_bytes("content-type") else { return Ok(()) };
+    // Nearly all write the first one, and nothing else.
+    let essence = if value == takes[0].as_bytes() { value } else { essence_of(value) };
+    if takes.iter().any(|known| essence.eq_ignore_ascii_case(known.as_bytes())) {
         return Ok(());
     }
     Err(ApiError::new(415, "bad_content_type", advice))
 }
 
-fn essence_of(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
+fn essence_of(content_type: &[u8]) -> &[u8] {
+    content_type[..memchr(b';', content_type).unwrap_or(content_type.len())].trim_ascii()
 }
 
 /// Gives every sample that names no client that of its request.
@@ -366,8 +420,8 @@ impl Formats {
                 self.influx.parse(request.body, arrived, sink)
             }
             Route::Prometheus => {
-                let content_type = request.header("content-type").unwrap_or_default();
-                let open = essence_of(content_type).eq_ignore_ascii_case("application/openmetrics-text");
+                let content_type = request.header_bytes("content-type").unwrap_or_default();
+                let open = essence_of(content_type).eq_ignore_ascii_case(b"application/openmetrics-text");
                 self.prometheus.set_open_metrics(open);
                 self.prometheus.parse(request.body, arrived, sink)
             }
