@@ -36,6 +36,9 @@ pub struct Prediction {
     pub measure: String,
     /// `requests/s`.
     pub unit: String,
+    /// The load that it was said of, where that is another than the one that shows the step.
+    #[serde(default)]
+    pub load: Option<String>,
     /// The phase before.
     pub from: f64,
     /// This phase.

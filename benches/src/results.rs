@@ -10,7 +10,12 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use load_tester::provenance::Provenance;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 /// The form's name and version. Fields may be added under it; a change of meaning gets a new number.
 pub const SCHEMA: &str = "systems-craft/bench/1";
@@ -43,6 +48,23 @@ pub struct Results {
     pub counts: Vec<Counts>,
     /// Parts measured alone, by criterion.
     pub parts: Vec<Part>,
+    /// Loads that were measured again later, in place of what this run had seen of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<Again>,
+}
+
+/// A later run of some loads, whose measurements stand in place of earlier ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    /// Which loads.
+    pub loads: Vec<String>,
+    /// The command that does it again.
+    pub reproduce: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Machine, commit, compiler.
+    #[serde(flatten)]
+    pub provenance: Provenance,
 }
 
 /// What was done: results compare only with those of the same.
@@ -183,6 +205,51 @@ impl Results {
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Takes over what a later run saw of some loads, in place of what this one has of them. Nothing is mixed within a load:
+    /// its rounds compare phases, and must be of one run.
+    ///
+    /// # Errors
+    /// A sentence that says why the two do not belong together.
+    pub fn take_over(&mut self, later: Self) -> Result<()> {
+        if self.bench != later.bench || self.provenance.machine != later.provenance.machine {
+            bail!("another bench, or another machine: it can only stand by itself");
+        }
+        let how = |w: &Workload| (w.seed, w.rounds, w.seconds.to_bits(), w.pinned_to_cores);
+        if how(&self.workload) != how(&later.workload) {
+            bail!("measured in another way: rounds, seconds, seed and cores must be the same");
+        }
+        let loads: Vec<String> = later.workload.loads.iter().map(|load| load.name.clone()).collect();
+        let subjects = |of: &Self, load: &str| -> BTreeSet<String> {
+            of.slices.iter().filter(|s| s.load == load).map(|s| s.subject.clone()).collect()
+        };
+        if let Some(load) = loads.iter().find(|load| !subjects(self, load).is_subset(&subjects(&later, load)))
+        {
+            bail!("phases are missing under {load}; measure all that were measured before");
+        }
+        self.slices.retain(|slice| !loads.contains(&slice.load));
+        self.slices.extend(later.slices);
+        for load in later.workload.loads {
+            match self.workload.loads.iter_mut().find(|old| old.name == load.name) {
+                Some(old) => *old = load,
+                None => self.workload.loads.push(load),
+            }
+        }
+        for subject in later.subjects {
+            if let Some(old) = self.subjects.iter_mut().find(|old| old.name == subject.name) {
+                *old = subject;
+            }
+        }
+        self.counts
+            .retain(|old| !later.counts.iter().any(|new| new.load == old.load && new.subject == old.subject));
+        self.counts.extend(later.counts);
+        if !later.parts.is_empty() {
+            self.parts = later.parts;
+        }
+        let Self { reproduce, started_at, provenance, .. } = later;
+        self.again.push(Again { loads, reproduce, started_at, provenance });
+        Ok(())
+    }
+
     /// A subject.
     pub fn subject(&self, name: &str) -> Option<&Subject> {
         self.subjects.iter().find(|subject| subject.name == name)
@@ -226,6 +293,7 @@ pub(crate) mod tests {
         let predict = crate::course::Prediction {
             measure: "throughput".to_owned(),
             unit: "requests/s".to_owned(),
+            load: None,
             from: 1000.0,
             to: 3000.0,
         };
@@ -281,6 +349,7 @@ pub(crate) mod tests {
                 bytes: Some(5600),
                 elements: Some(50),
             }],
+            again: Vec::new(),
         }
     }
 
@@ -298,6 +367,24 @@ pub(crate) mod tests {
             by_status: BTreeMap::from([("202".to_owned(), 100)]),
             ..Requests::default()
         }
+    }
+
+    #[test]
+    fn a_load_measured_again_stands_in_place_of_the_first() {
+        let (mut first, mut later) = (example(), example());
+        for slice in &mut later.slices {
+            slice.requests = Some(requests(7.0));
+        }
+        first.take_over(later.clone()).unwrap();
+        assert_eq!(first.slices, later.slices);
+        assert_eq!(first.again.len(), 1);
+        assert_eq!(first.again[0].loads, ["plain"]);
+
+        later.workload.seconds += 1.0;
+        assert!(first.take_over(later).unwrap_err().to_string().contains("another way"));
+        let mut few = example();
+        few.slices.retain(|slice| slice.subject == "phase0");
+        assert!(first.take_over(few).unwrap_err().to_string().contains("missing under plain"));
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 use crate::{loads::LogSetting, tool::Pinning};
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
 };
@@ -242,8 +242,24 @@ impl PhaseServer {
     }
 
     fn next(&self, timeout: Duration) -> Result<Said> {
-        let said = self.said.recv_timeout(timeout).context("the server says nothing, or has ended")?;
+        let said = match self.said.recv_timeout(timeout) {
+            Ok(said) => said,
+            Err(RecvTimeoutError::Timeout) => bail!("the server says nothing"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the server has ended: {}", self.how_it_ended()),
+        };
         said.map_err(|error| anyhow::anyhow!("the server does not speak the runner's language: {error}"))
+    }
+
+    /// Without reaping it, which is left to whoever drops it.
+    fn how_it_ended(&self) -> String {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let status = id.and_then(|id| waitid(WaitId::Pid(id), options).ok().flatten());
+        match status.map(|status| (status.terminating_signal(), status.exit_status())) {
+            Some((Some(signal), _)) => format!("signal {signal}"),
+            Some((_, Some(code))) => format!("exit code {code}"),
+            _ => "nobody knows how".to_owned(),
+        }
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, thread};
 
 use hdrhistogram::Histogram;
 use mio::event::Event;
@@ -40,6 +40,9 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often timeouts, retries and the stop flag are looked at.
 const SWEEP_INTERVAL_NS: u64 = 20_000_000;
+
+/// How long a server may take to accept connections that stand before the clock starts.
+const ACCEPTED_WITHIN: Duration = Duration::from_millis(300);
 
 /// How long a client whose connection failed waits before its next attempt.
 const RETRY_AFTER_NS: u64 = 10_000_000;
@@ -154,7 +157,7 @@ impl<'a> EventLoop<'a> {
         Ok(this)
     }
 
-    /// One after the other, before the clock starts. Whoever cannot connect now tries again with its first request.
+    /// One after the other, before the clock starts; the server then has a moment to accept them. Whoever cannot connect now tries again with its first request.
     fn connect_all(&mut self) {
         let timeout = Duration::from_nanos(self.config.connect_timeout_ns);
         for (index, client) in self.clients.iter_mut().enumerate() {
@@ -166,6 +169,8 @@ impl<'a> EventLoop<'a> {
                 }
             }
         }
+        // What stands for the system may still wait for the server.
+        thread::sleep(ACCEPTED_WITHIN);
     }
 
     /// Runs until the work is done, `start` being the time from which all times count.

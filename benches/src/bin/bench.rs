@@ -77,6 +77,9 @@ struct Craft1 {
     /// Leave out the parts that are measured alone
     #[arg(long)]
     no_parts: bool,
+    /// Put what is measured in place of what these results have of the same loads, and say so there
+    #[arg(long, value_name = "FILE", requires = "loads", conflicts_with = "out")]
+    into: Option<PathBuf>,
     /// Where the results go
     #[arg(long, default_value = "benches/results/craft1.json")]
     out: PathBuf,
@@ -221,6 +224,8 @@ fn craft1(arguments: &Craft1) -> Result<()> {
     if arguments.list_loads {
         return list(&loads);
     }
+    // Read first: half an hour later is too late to find that it cannot be read.
+    let earlier = arguments.into.as_ref().map(|path| Results::read(path)).transpose()?;
     let run = Run::begin(&arguments.phases)?;
     let (rounds, seconds) = if arguments.quick { (2, 1.0) } else { (arguments.rounds, arguments.seconds) };
     let ladder = Ladder {
@@ -245,7 +250,13 @@ fn craft1(arguments: &Craft1) -> Result<()> {
     }
     let subjects = run.subjects.clone();
     let results = Results { counts, parts, ..run.results("craft1", reproduce, workload, subjects, slices) };
-    deliver(&results, &run.root.join(&arguments.out), arguments.json)
+    match (earlier, &arguments.into) {
+        (Some(mut earlier), Some(path)) => {
+            earlier.take_over(results)?;
+            deliver(&earlier, path, arguments.json)
+        }
+        _ => deliver(&results, &run.root.join(&arguments.out), arguments.json),
+    }
 }
 
 fn peers(arguments: &Peers) -> Result<()> {
@@ -353,6 +364,7 @@ impl Run {
             slices,
             counts: Vec::new(),
             parts: Vec::new(),
+            again: Vec::new(),
         }
     }
 }

@@ -167,8 +167,10 @@ fn memory(results: &Results, load: &Load, figures: &[Figures]) -> Vec<Bar> {
 
 /// What was expected of a phase under the load that shows it.
 fn predicted(results: &Results, subject: &str, load: &Load, measure: &str) -> Option<f64> {
-    let phase = results.subject(subject)?.phase.as_ref().filter(|phase| phase.load == load.name)?;
-    phase.predict.as_ref().filter(|predict| predict.measure == measure).map(|predict| predict.to)
+    let phase = results.subject(subject)?.phase.as_ref()?;
+    let predict = phase.predict.as_ref().filter(|predict| predict.measure == measure)?;
+    let said_of = predict.load.as_ref().unwrap_or(&phase.load);
+    (*said_of == load.name).then_some(predict.to)
 }
 
 #[cfg(test)]

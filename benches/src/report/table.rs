@@ -8,6 +8,7 @@ use crate::{
     stats::{Estimate, Spread},
     summary::{self, Figures, Step},
 };
+use load_tester::provenance::Provenance;
 use std::collections::BTreeMap;
 
 /// Names of columns, and rows as wide.
@@ -56,7 +57,8 @@ fn step(step: &Step) -> [String; 8] {
         } else {
             String::new()
         };
-        format!("{} → {}{times}", figure(predicted.from), figure(predicted.to))
+        let under = predicted.load.as_ref().map_or(String::new(), |load| format!(" under {load}"));
+        format!("{} → {}{times}{under}", figure(predicted.from), figure(predicted.to))
     });
     [
         format!("{} {}", step.number, step.title),
@@ -196,19 +198,33 @@ pub(super) fn parts(results: &Results) -> Option<Table> {
 /// Where the figures come from, in one line.
 pub(super) fn origin(results: &Results) -> String {
     let machine = &results.provenance.machine;
-    let commit = results.provenance.commit.as_ref().map_or("no commit".to_owned(), |commit| {
-        let rev: String = commit.rev.chars().take(12).collect();
-        format!("commit {rev}{}", if commit.dirty { ", with changes" } else { "" })
-    });
-    format!(
-        "`{}` on {}, {} cores, Linux {}, {}, {commit}, {}",
+    let first = format!(
+        "`{}` on {}, {} cores, Linux {}, {}, {}",
         results.reproduce,
         machine.cpu_model,
         machine.cores_usable,
         machine.kernel,
         results.provenance.rustc,
-        results.started_at.chars().take(10).collect::<String>()
-    )
+        when(&results.provenance, &results.started_at)
+    );
+    let again = results.again.iter().map(|again| {
+        let loads = again.loads.join(", ");
+        format!(
+            ", and {loads} again by `{}`, {}",
+            again.reproduce,
+            when(&again.provenance, &again.started_at)
+        )
+    });
+    first + &again.collect::<String>()
+}
+
+/// Commit and day.
+fn when(provenance: &Provenance, started_at: &str) -> String {
+    let commit = provenance.commit.as_ref().map_or("no commit".to_owned(), |commit| {
+        let rev: String = commit.rev.chars().take(12).collect();
+        format!("commit {rev}{}", if commit.dirty { ", with changes" } else { "" })
+    });
+    format!("{commit}, {}", started_at.chars().take(10).collect::<String>())
 }
 
 #[cfg(test)]

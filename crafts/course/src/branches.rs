@@ -186,7 +186,8 @@ fn message(craft: &Craft, phase: &Phase, from: &str) -> String {
     }
     if let Some(predict) = &phase.predict {
         let (from, to, unit) = (predict.from, predict.to, &predict.unit);
-        text += &format!("Predicted, under the load {:?}: from {from} to {to} {unit}\n", phase.load);
+        let load = predict.load.as_ref().unwrap_or(&phase.load);
+        text += &format!("Predicted, under the load {load:?}: from {from} to {to} {unit}\n");
     }
     let promise = match phase.promise {
         Promise::Memory => "the samples are in memory, whatever --ack asks for",

@@ -132,6 +132,9 @@ pub struct Predict {
     pub measure: String,
     /// `requests/s`
     pub unit: String,
+    /// The load that it was said of, where that turned out to be another than the one that shows the step.
+    #[serde(default)]
+    pub load: Option<String>,
     /// The phase before, under this phase's load.
     pub from: f64,
     /// This phase.
