@@ -482,4 +482,36 @@ mod tests {
             assert!(parse_phases(wrong).is_err(), "{wrong:?}");
         }
     }
+
+    /// `craft` passes these words on without a look at them, so that its own tests cannot tell.
+    #[test]
+    fn the_commands_that_the_book_tells_are_understood() {
+        let mut open = vec![root().unwrap().join("docs")];
+        let mut understood = 0;
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                for line in std::fs::read_to_string(&path).unwrap().lines() {
+                    let Some(words) = told(line) else { continue };
+                    let parsed = Arguments::try_parse_from(words);
+                    assert!(parsed.is_ok(), "{}: {line}\n{}", path.display(), parsed.unwrap_err());
+                    understood += 1;
+                }
+            }
+        }
+        assert!(understood > 20, "only {understood} commands: is this test still looking right?");
+    }
+
+    /// The words of a line that begins with `cargo craft bench` or `cargo craft profile`, up to a comment.
+    fn told(line: &str) -> Option<Vec<&str>> {
+        let words: Vec<&str> =
+            line.split("  #").next()?.strip_prefix("cargo craft ")?.split_whitespace().collect();
+        match *words.first()? {
+            "bench" => Some(words),
+            // It is a command of the same program.
+            "profile" => Some(std::iter::once("bench").chain(words).collect()),
+            _ => None,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod agent;
 mod ask;
 mod bench;
+mod book;
 mod conform;
 mod course;
 mod doctor;
@@ -49,6 +50,8 @@ enum Command {
     Phases(course::PhasesArgs),
     /// Show what one phase changes against another: `craft diff 1.2 1.3`.
     Diff(course::DiffArgs),
+    /// Build the course's book, which `craft up` serves at /book/.
+    Book(book::BookArgs),
     /// Measure the phases and peers, compare results, write reports. `craft bench --help` says more.
     Bench(bench::BenchArgs),
     /// Show where a phase spends its processor time, as a flame graph.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::run(&args),
         Command::Phases(args) => course::phases(&args),
         Command::Diff(args) => course::diff(&args),
+        Command::Book(args) => book::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
     };

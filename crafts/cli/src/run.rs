@@ -84,6 +84,9 @@ pub(crate) struct UpArgs {
     /// Show the journey through the phases that a bench run wrote to this file, if it is there.
     #[arg(long, value_name = "FILE", default_value = "benches/results/craft1-journey.json")]
     journey: PathBuf,
+    /// Serve the book from this directory, where `craft book` builds it.
+    #[arg(long, value_name = "DIR", default_value = "target/book")]
+    book: PathBuf,
     #[command(flatten)]
     common: Common,
 }
@@ -126,6 +129,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
     let mut config = NodeConfig::up(args.listen, args.common.data.clone());
     config.agent = !args.no_agent;
     config.journey = Some(args.journey.clone());
+    config.book = Some(args.book.clone());
     args.common.apply(&mut config)?;
     foreground(&config, args.common.json)
 }
@@ -240,5 +244,8 @@ fn announce(config: &NodeConfig, node: &Node, json: bool) {
     out!("  {:<8} {}", "data", config.data_dir.display());
     if whole {
         out!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+    }
+    if config.book.as_ref().is_some_and(|dir| dir.is_dir()) {
+        out!("Read the book at {url}/book/.");
     }
 }

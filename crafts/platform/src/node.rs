@@ -98,6 +98,8 @@ pub struct NodeConfig {
     pub agent: bool,
     /// What a bench run wrote of the phases, for the page.
     pub journey: Option<PathBuf>,
+    /// Where a book was built, or will be, to be served beside the page.
+    pub book: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -116,6 +118,7 @@ impl NodeConfig {
             notifier: Arc::new(LogNotifier),
             agent: true,
             journey: None,
+            book: None,
         }
     }
 
@@ -407,6 +410,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
     }
     if config.roles.len() == Role::ALL.len() {
         all.extend(routes::page::routes(status(config, parts), config.journey.clone()));
+        all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all
 }

@@ -3,6 +3,7 @@
 //! A route is a method and a path of the service's OpenAPI file; a test holds the two against each other.
 
 pub mod alert;
+pub mod book;
 pub mod ingest;
 pub mod page;
 pub mod query;
@@ -19,7 +20,8 @@ pub struct Route {
     pub service: &'static str,
     /// HTTP method. `GET` answers `HEAD` too.
     pub method: &'static str,
-    /// Template: a segment in braces is a parameter.
+    /// Template: a segment in braces is a parameter; with a star, as in `/book/{path*}`, it is the last one, and stands for
+    /// all segments that are left, of which there may be none.
     pub path: &'static str,
     /// Answers it.
     pub run: Run,
@@ -43,6 +45,9 @@ impl Route {
     }
 
     fn params<'a>(&self, path: &'a str) -> Option<Vec<Cow<'a, str>>> {
+        if let Some((stem, _)) = self.path.split_once('{').filter(|(_, name)| name.ends_with("*}")) {
+            return path.strip_prefix(stem).map(|rest| vec![percent_decode(rest, false)]);
+        }
         let (mut template, mut given) = (self.path.split('/'), path.split('/'));
         let mut params = Vec::new();
         loop {
@@ -151,6 +156,7 @@ mod tests {
             Route::new("alert", "GET", "/rules", echo),
             Route::new("alert", "POST", "/rules", echo),
             Route::new("alert", "DELETE", "/rules/{name}", echo),
+            Route::new("page", "GET", "/book/{path*}", echo),
         ]);
         assert_eq!(status(&router, "GET", "/rules"), 200);
         assert_eq!(status(&router, "HEAD", "/rules"), 200);
@@ -158,6 +164,11 @@ mod tests {
         assert_eq!(status(&router, "DELETE", "/rules/"), 404);
         assert_eq!(status(&router, "DELETE", "/rules"), 405);
         assert_eq!(status(&router, "GET", "/rules/a/b"), 404);
+        assert_eq!(status(&router, "GET", "/book"), 404);
+        for (path, rest) in [("/book/", ""), ("/book/a", "a"), ("/book/a%20b/c", "a b/c")] {
+            let request = Request { method: "GET", path, query: "", headers: &[], body: b"", peer: None };
+            assert_eq!(router.handle(&request).body, rest.as_bytes(), "{path}");
+        }
         let request =
             Request { method: "PUT", path: "/rules", query: "", headers: &[], body: b"", peer: None };
         assert_eq!(router.handle(&request).headers, [("Allow", "GET, POST".to_owned())]);
