@@ -1,0 +1,5 @@
+//! The lab engine: the learner rebuilds one part of the living system, and the part serves in it minutes later.
+
+pub mod gate;
+
+pub mod progress;
