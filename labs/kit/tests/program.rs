@@ -89,7 +89,8 @@ fn it_is_a_phase_server_of_every_phase_and_of_mine() {
         let setting =
             Setting { words: vec!["serve".to_owned()], phase: phase.to_owned(), log, allocations: false };
         let server = PhaseServer::start(&program(), &Pinning::none(), &setting, None, &[]).unwrap();
-        let answer = ask(&format!("127.0.0.1:{}", server.port), &post());
+        let address = format!("127.0.0.1:{}", server.port);
+        let answer = ask(&address, &post(&address));
         assert!(answer.ends_with(r#"{"accepted":1}"#), "{phase}: {answer}");
         assert_eq!(server.drain().unwrap().found.samples, 1, "{phase}");
     }
@@ -115,18 +116,18 @@ fn it_runs_the_whole_pipeline_with_mine_in_its_slot() {
     };
     assert!(heard.iter().any(|line| line.contains("ingest") && line.contains("mine")), "{heard:?}");
     let address = url.strip_prefix("http://").unwrap();
-    assert!(ask(address, &post()).contains(r#"{"accepted":1}"#));
-    let page = ask(address, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(ask(address, &post(address)).contains(r#"{"accepted":1}"#));
+    let page = ask(address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "{:.200}", page);
     let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success(), "{:?}", said.collect::<Vec<_>>());
 }
 
-fn post() -> String {
+fn post(address: &str) -> String {
     let body = r#"{"name":"a","value":1}"#;
     format!(
-        "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -187,7 +187,7 @@ fn a_hand_over_that_settles_what_was_only_taken_is_caught() {
         (feedback.expected.as_str(), feedback.observed.as_str()),
         ("its ticket does not settle", "its ticket settles")
     );
-    assert!(holds(&slot, 6, "requests-of-one-turn-share-a-record"));
+    assert!(holds(&slot, 6, "what-was-not-flushed-survives-its-thread"));
 }
 
 /// An engine that ends before anybody has come.

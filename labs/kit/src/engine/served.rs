@@ -131,15 +131,16 @@ impl Desk {
 
     /// Waits until so many requests in all have been flushed.
     pub(super) fn flushed(&self, requests: u64, sent: &str) -> Check {
-        let flushed = || self.books(|book| book.flushed).iter().sum::<u64>();
-        if eventually(|| flushed() >= requests) {
+        if eventually(|| self.handed_over() >= requests) {
             return Ok(());
         }
-        expect(
-            sent,
-            format!("{requests} requests are handed over"),
-            format!("{} requests are handed over", flushed()),
-        )
+        let handed_over = |requests: u64| format!("{requests} requests are handed over");
+        expect(sent, handed_over(requests), handed_over(self.handed_over()))
+    }
+
+    /// Requests that were flushed so far.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.books(|book| book.flushed).iter().sum()
     }
 
     /// For each worker, how many requests it was given.
@@ -276,6 +277,7 @@ impl Served {
     pub(super) fn wait(&mut self) -> Check {
         const SENT: &str = "the engine is told to stop";
         if !eventually(|| self.has_ended()) {
+            self.thread = None; // nobody waits for it again
             return broken(SENT, "it finishes what was begun and returns", "it does not return");
         }
         let Some(thread) = self.thread.take() else { return Ok(()) };
