@@ -6,9 +6,11 @@
 mod agent;
 mod ask;
 mod bench;
+mod class;
 mod conform;
 mod course;
 mod doctor;
+mod lab;
 mod phases;
 mod profile;
 mod run;
@@ -49,6 +51,10 @@ enum Command {
     Phases(course::PhasesArgs),
     /// Show what one phase changes against another: `craft diff 1.2 1.3`.
     Diff(course::DiffArgs),
+    /// Rebuild a part of the system yourself: start a lab, check it, run the pipeline with it.
+    Lab(lab::LabArgs),
+    /// For instructors: check and measure a whole class's work on one lab.
+    Class(class::ClassArgs),
     /// Measure the phases and peers, compare results, write reports. `craft bench --help` says more.
     Bench(bench::BenchArgs),
     /// Show where a phase spends its processor time, as a flame graph.
@@ -68,6 +74,8 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::run(&args),
         Command::Phases(args) => course::phases(&args),
         Command::Diff(args) => course::diff(&args),
+        Command::Lab(args) => lab::run(&args),
+        Command::Class(args) => class::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
     };
