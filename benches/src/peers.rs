@@ -250,8 +250,12 @@ impl Contest<'_> {
             Who::Nginx => Server::Nginx(Nginx::start(&self.programs.nginx, &self.pinning)?),
             Who::Axum => Server::Axum(Axum::start(&self.programs.axum, &self.pinning)?),
             Who::Phase(number) => {
-                let setting =
-                    Setting { phase: format!("phase{number}"), log: load.log.clone(), allocations: false };
+                let setting = Setting {
+                    words: Vec::new(),
+                    phase: format!("phase{number}"),
+                    log: load.log.clone(),
+                    allocations: false,
+                };
                 Server::Phase(PhaseServer::start(&self.phase_server, &self.pinning, &setting, None, &[])?)
             }
         })

@@ -1,6 +1,7 @@
 //! What the kernel knows of a process: processor time, memory, threads. Any process, so that peers are measured as
 //! phases are.
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -75,6 +76,17 @@ impl Watch {
             threads_max,
         })
     }
+}
+
+/// Ten thousand connections need as many descriptors, here and in every child: allows as many as the system does.
+///
+/// # Errors
+/// When the limit cannot be raised.
+pub fn allow_many_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .context("cannot raise the limit of open files")
 }
 
 /// Ticks outside and inside the kernel. The name before them may hold spaces and brackets.

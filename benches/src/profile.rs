@@ -43,8 +43,12 @@ impl Profile<'_> {
             bail!("under the load {} there is more than one thing to see; choose another", self.load.name);
         }
         let pinning = if self.load.all_cores { Pinning::none() } else { Pinning::detect() };
-        let setting =
-            Setting { phase: format!("phase{}", self.phase), log: self.load.log.clone(), allocations: false };
+        let setting = Setting {
+            words: Vec::new(),
+            phase: format!("phase{}", self.phase),
+            log: self.load.log.clone(),
+            allocations: false,
+        };
         let directory = self.load.log.file.then(tempfile::tempdir).transpose()?;
         let path = directory.as_ref().map(tempfile::TempDir::path);
         let out = std::path::absolute(self.out)?;

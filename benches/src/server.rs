@@ -111,6 +111,8 @@ pub struct Hot {
 /// How a phase is to be served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
+    /// The words that make the program a phase server, if it is more than that.
+    pub words: Vec<String>,
     /// `phase3`.
     pub phase: String,
     /// The log behind it.
@@ -156,7 +158,7 @@ impl PhaseServer {
     ) -> Result<Self> {
         let mut command = pinning.server(program);
         let log = &setting.log;
-        command.args(["--phase", &setting.phase, "--ack", &log.ack]);
+        command.args(&setting.words).args(["--phase", &setting.phase, "--ack", &log.ack]);
         command.args(["--flush-us", &log.flush_us.to_string(), "--per-kib-us", &log.per_kib_us.to_string()]);
         if let Some(most) = log.waiting_batches_max {
             command.args(["--waiting-batches-max", &most.to_string()]);

@@ -36,6 +36,8 @@ impl Spread {
 
 /// Resamples of a bootstrap: enough that the interval no longer moves.
 const RESAMPLES: usize = 10_000;
+/// Share of the resamples' medians that lies below the interval, and above it.
+const TAIL: f64 = 0.025;
 
 /// A median and its 95 % bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,22 +59,11 @@ impl Estimate {
     /// The percentile bootstrap (Efron, 1979): what would the median have been, had other rounds been drawn? With few
     /// rounds this is as good as all of them, which is what few rounds deserve. The same values give the same interval.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let median_of_all = median(values)?;
-        let mut random = fastrand::Rng::with_seed(0x5eed);
-        let mut medians: Vec<f64> = (0..RESAMPLES)
-            .filter_map(|_| {
-                let drawn: Vec<f64> = values.iter().map(|_| values[random.usize(..values.len())]).collect();
-                median(&drawn)
-            })
-            .collect();
-        medians.sort_by(f64::total_cmp);
-        let tail = RESAMPLES / 40;
-        Some(Self {
-            median: median_of_all,
-            low: medians[tail],
-            high: medians[RESAMPLES - 1 - tail],
-            values: values.len(),
-        })
+        let median = median(values)?;
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = if sorted.len() % 2 == 1 { known(&sorted) } else { drawn(&sorted) };
+        Some(Self { median, low, high, values: sorted.len() })
     }
 
     /// Whether this is above 1 beyond doubt.
@@ -84,6 +75,44 @@ impl Estimate {
     pub fn is_below_1(&self) -> bool {
         self.values >= VALUES_MIN && self.high < 1.0
     }
+}
+
+/// The interval of an odd number of values. Nothing has to be drawn: a resample's median is one of the values, and it is
+/// at most the one of rank j if more than half of the draws are, each with probability j/n (Efron, 1979, section 3).
+fn known(sorted: &[f64]) -> (f64, f64) {
+    let n = sorted.len();
+    let rank = (1..n).find(|rank| more_than_half(n, *rank as f64 / n as f64) > TAIL).unwrap_or(n);
+    (sorted[rank - 1], sorted[n - rank])
+}
+
+/// That more than half of `n` draws succeed, each with `probability`, which is neither 0 nor 1.
+fn more_than_half(n: usize, probability: f64) -> f64 {
+    let (yes, no) = (probability.ln(), (1.0 - probability).ln());
+    // In logarithms: the binomial coefficients of many rounds are beyond what a float holds.
+    let mut ways = 0.0;
+    let mut sum = 0.0;
+    for successes in 1..=n {
+        let failures = n - successes;
+        ways += ((failures + 1) as f64 / successes as f64).ln();
+        if successes > failures {
+            sum += (ways + successes as f64 * yes + failures as f64 * no).exp();
+        }
+    }
+    sum
+}
+
+/// The interval of an even number of values, where a median lies between two of them.
+fn drawn(sorted: &[f64]) -> (f64, f64) {
+    let mut random = fastrand::Rng::with_seed(0x5eed);
+    let mut medians: Vec<f64> = (0..RESAMPLES)
+        .filter_map(|_| {
+            let drawn: Vec<f64> = sorted.iter().map(|_| sorted[random.usize(..sorted.len())]).collect();
+            median(&drawn)
+        })
+        .collect();
+    medians.sort_by(f64::total_cmp);
+    let tail = RESAMPLES / 40;
+    (medians[tail], medians[RESAMPLES - 1 - tail])
 }
 
 #[cfg(test)]
@@ -121,5 +150,26 @@ mod tests {
         let many = Estimate::of(&values).unwrap();
         assert!((many.low - 0.902).abs() < 0.03 && (many.high - 1.098).abs() < 0.03, "{many:?}");
         assert_eq!(Estimate::of(&values), Some(many), "the same values give the same interval");
+    }
+    #[test]
+    fn what_is_known_is_what_drawing_would_come_to() {
+        for n in [3_u32, 5, 7, 11, 19, 101] {
+            let values: Vec<f64> = (1..=n).map(f64::from).collect();
+            let (low, high) = known(&values);
+            let (drawn_low, drawn_high) = drawn(&values);
+            // Within one rank: where a tail ends close to a rank, drawing falls on either side of it.
+            assert!(
+                (low - drawn_low).abs() <= 1.0 && (high - drawn_high).abs() <= 1.0,
+                "{n}: {low} {drawn_low}"
+            );
+            assert!((low + high - f64::from(n) - 1.0).abs() < 1e-9, "it lies evenly about the middle");
+        }
+        // 7 draws: more than half of them are the lowest in 1 % of all cases, and one of the lowest two in 11 %.
+        assert_eq!(known(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), (2.0, 6.0));
+    }
+
+    #[test]
+    fn the_order_of_the_rounds_is_of_no_matter() {
+        assert_eq!(Estimate::of(&[3.0, 1.0, 2.0, 4.0]), Estimate::of(&[1.0, 2.0, 3.0, 4.0]));
     }
 }

@@ -36,6 +36,8 @@ pub struct Pinning {
     taskset: Option<PathBuf>,
     /// The server's core and the generator's.
     pub cores: Option<(usize, usize)>,
+    /// The words that make this program generate load ([`crate::traffic::generate`]), if it is more than a generator.
+    generator_words: Vec<String>,
 }
 
 impl Pinning {
@@ -46,12 +48,32 @@ impl Pinning {
             [server, generator, ..] if taskset.is_some() => Some((server, generator)),
             _ => None,
         };
-        Self { taskset, cores }
+        Self { taskset, cores, generator_words: Vec::new() }
     }
 
     /// Nothing is pinned: everybody may use every core.
     pub fn none() -> Self {
-        Self { taskset: None, cores: None }
+        Self { taskset: None, cores: None, generator_words: Vec::new() }
+    }
+
+    /// The same for a program that generates load after these words.
+    pub fn with_generator_words(self, words: &[&str]) -> Self {
+        Self { generator_words: words.iter().map(|word| (*word).to_owned()).collect(), ..self }
+    }
+
+    /// The same, but everybody may use every core.
+    pub fn unpinned(&self) -> Self {
+        Self { generator_words: self.generator_words.clone(), ..Self::none() }
+    }
+
+    /// A command that runs this very program as a generator of load, on the generator's core.
+    ///
+    /// # Errors
+    /// When the system does not say where this program is.
+    pub fn this_as_generator(&self) -> Result<Command> {
+        let mut command = self.generator(&env::current_exe().context("cannot find this program")?);
+        command.args(&self.generator_words);
+        Ok(command)
     }
 
     /// A command that runs `program` on the server's core.

@@ -1,15 +1,16 @@
 //! The load: our tester as a child on its own core, and clients that are slow on purpose.
 
-use crate::tool::Pinning;
+use crate::{process::allow_many_files, tool::Pinning};
 use anyhow::{Context, Result, bail};
 use load_tester::provenance::Provenance;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, ExitCode, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -131,8 +132,7 @@ impl Running {
     /// # Errors
     /// When it does not start.
     pub fn start(pinning: &Pinning, port: u16, traffic: &Traffic, seconds: f64) -> Result<Self> {
-        let this = std::env::current_exe().context("cannot find this program")?;
-        let mut command = pinning.generator(&this);
+        let mut command = pinning.this_as_generator()?;
         command.args([AS_LOAD_TESTER, &port.to_string(), "--quiet", "--json", "--threads", "1"]);
         command.args([
             "--clients",
@@ -211,8 +211,7 @@ impl SlowClients {
     /// # Errors
     /// When they do not start.
     pub fn start(pinning: &Pinning, port: u16, beside: &Beside) -> Result<Self> {
-        let this = std::env::current_exe().context("cannot find this program")?;
-        let mut command: Command = pinning.generator(&this);
+        let mut command = pinning.this_as_generator()?;
         command.args([AS_SLOW_CLIENTS, &port.to_string(), &beside.connections.to_string()]);
         command.args(beside.drip_ms.map(|ms| ms.to_string()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -243,11 +242,29 @@ impl Drop for SlowClients {
     }
 }
 
+/// Generates load, if the words after the program's own name say so: whoever measures is started again as a generator,
+/// and so has to begin with this. `None`: they say something else.
+pub fn generate(words: &[OsString]) -> Option<ExitCode> {
+    let (first, rest) = words.split_first()?;
+    if first == AS_LOAD_TESTER {
+        return Some(load_tester::cli::main(words.to_vec()));
+    }
+    if first != AS_SLOW_CLIENTS {
+        return None;
+    }
+    let rest: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let ended = allow_many_files().and_then(|()| slow_clients(&rest));
+    Some(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{AS_SLOW_CLIENTS}: {error:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
 /// The program that [`SlowClients`] runs: `PORT CONNECTIONS [DRIP_MS]`, until stdin ends.
-///
-/// # Errors
-/// Wrong words.
-pub fn slow_clients(words: &[String]) -> Result<()> {
+fn slow_clients(words: &[String]) -> Result<()> {
     let (port, connections, drip) = match words {
         [port, connections] => (port, connections, None),
         [port, connections, ms] => (port, connections, Some(Duration::from_millis(ms.parse()?))),

@@ -10,12 +10,13 @@ use benches::{
     loads::{self, Load},
     parts,
     peers::{Contest, Programs},
+    process::allow_many_files,
     profile::{self, Profile},
     progress::Progress,
     report,
     results::{self, Results, SCHEMA, Slice, Subject, Workload},
     tool::Pinning,
-    traffic::{self, AS_LOAD_TESTER, AS_SLOW_CLIENTS},
+    traffic,
 };
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -191,14 +192,9 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    if words.get(1).is_some_and(|word| word == AS_LOAD_TESTER) {
-        words.remove(1);
-        return load_tester::cli::main(words);
-    }
-    if words.get(1).is_some_and(|word| word == AS_SLOW_CLIENTS) {
-        let words: Vec<String> = words[2..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        return exit(allow_many_files().and_then(|()| traffic::slow_clients(&words)));
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = traffic::generate(&words) {
+        return code;
     }
     exit(match Arguments::parse().command {
         Command::Craft1(arguments) => craft1(&arguments),
@@ -452,14 +448,6 @@ fn root() -> Result<PathBuf> {
         Some(root) => Ok(root.to_owned()),
         None => bail!("{} lies outside the project: no crafts/phases.toml above it", here.display()),
     }
-}
-
-/// Ten thousand connections need as many descriptors, here and in every child.
-fn allow_many_files() -> Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .context("cannot raise the limit of open files")
 }
 
 fn print_line(line: &str) -> Result<()> {

@@ -10,3 +10,4 @@ pub(crate) mod text;
 
 pub use book::book;
 pub use html::html;
+pub use text::figure;

@@ -6,7 +6,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// `1234567` → `1,234,567`; below a hundred with its first three digits.
-pub(crate) fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     if !value.is_finite() {
         return "—".to_owned();
     }

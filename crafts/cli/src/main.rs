@@ -7,9 +7,11 @@ mod agent;
 mod ask;
 mod bench;
 mod book;
+mod class;
 mod conform;
 mod course;
 mod doctor;
+mod lab;
 mod phases;
 mod profile;
 mod run;
@@ -52,6 +54,10 @@ enum Command {
     Diff(course::DiffArgs),
     /// Build the course's book, which `craft up` serves at /book/.
     Book(book::BookArgs),
+    /// Rebuild a part of the system yourself: start a lab, check it, run the pipeline with it.
+    Lab(lab::LabArgs),
+    /// For instructors: check and measure a whole class's work on one lab.
+    Class(class::ClassArgs),
     /// Measure the phases and peers, compare results, write reports. `craft bench --help` says more.
     Bench(bench::BenchArgs),
     /// Show where a phase spends its processor time, as a flame graph.
@@ -72,6 +78,8 @@ fn main() -> ExitCode {
         Command::Phases(args) => course::phases(&args),
         Command::Diff(args) => course::diff(&args),
         Command::Book(args) => book::run(&args),
+        Command::Lab(args) => lab::run(&args),
+        Command::Class(args) => class::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
     };

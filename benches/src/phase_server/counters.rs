@@ -1,14 +1,17 @@
 //! What this process has used so far, by its own account.
 
-use crate::allocator;
-use benches::server::Snapshot;
+use super::allocator;
+use crate::server::Snapshot;
 use nix::sys::{
     resource::{UsageWho, getrusage},
     time::TimeValLike,
 };
 
 /// The counters now.
-pub(crate) fn snapshot() -> anyhow::Result<Snapshot> {
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn snapshot() -> anyhow::Result<Snapshot> {
     // Of the whole process: threads that have ended are in it, which /proc/…/task forgets.
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     Ok(Snapshot {

@@ -3,8 +3,8 @@
 //! A flame graph: each box is a function, its width the share of the samples in which it was on the stack, and what it
 //! called stands on it (Gregg, 2016). Only what runs is sampled: a thread that waits for a lock or a disk is not seen.
 
+use crate::server::Hot;
 use anyhow::{Context, Result};
-use benches::server::Hot;
 use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol, flamegraph::Options};
 use std::{
     collections::{BTreeMap, BTreeSet},

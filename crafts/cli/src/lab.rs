@@ -1,0 +1,374 @@
+//! `craft lab`: the learner's way through the labs. The work is done by the library `labs`; here it is told.
+
+use crate::style::{Tone, out, paint, say};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use labs::{
+    LabError,
+    catalogue::{Catalogue, Lab},
+    check::{self, Event},
+    gate::measure,
+    program::{self, End, Profile, Tested, Verdict},
+    progress::Progress,
+    prove::{self, Golden},
+    workshop::{self, Workshop},
+};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+/// How often `watch` looks for files that were saved.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Subcommand)]
+enum LabCommand {
+    /// List the labs, and how far you are.
+    List,
+    /// Make a lab's crate with its starter, in labs/work.
+    Start {
+        /// Which lab, as `craft lab list` names it.
+        lab: String,
+    },
+    /// Build what you wrote, hold the contract against it, and measure it.
+    Check {
+        /// Which lab.
+        lab: String,
+        /// Only these tests, and no measuring.
+        tests: Vec<String>,
+    },
+    /// Test at each save, without measuring, until Ctrl-C.
+    Watch {
+        /// Which lab.
+        lab: String,
+    },
+    /// Run the whole pipeline, page and all, with what you wrote in it.
+    Run {
+        /// Which lab.
+        lab: String,
+        /// What the pipeline is told, as in --listen 127.0.0.1:9000.
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
+    /// Give the next hint; there are three, each tells more.
+    Hint {
+        /// Which lab.
+        lab: String,
+        /// This one, instead of the next.
+        #[arg(long, value_name = "1-3")]
+        number: Option<u32>,
+    },
+    /// Show what you have changed.
+    Diff {
+        /// Which lab.
+        lab: String,
+        /// Against the reference: this gives the solution away.
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Begin anew. A copy of what you have is kept, and named.
+    Reset {
+        /// Which lab.
+        lab: String,
+    },
+    /// Put the reference in place of what you have, of which a copy is kept, and named.
+    Reveal {
+        /// Which lab.
+        lab: String,
+    },
+    /// Show the course as a map, and where you are in it.
+    Status,
+    /// Prove that labs are what they say: starters, references, wrong turns. For those who write labs.
+    Prove {
+        /// Only these labs.
+        labs: Vec<String>,
+        /// Write the feedback on wrong turns anew, instead of comparing it.
+        #[arg(long)]
+        bless: bool,
+    },
+    /// What `check` starts this program as, to load a server.
+    #[command(hide = true)]
+    Generate {
+        /// Of the load.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+}
+
+pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
+    if let LabCommand::Generate { words } = &args.command {
+        return measure::generate(words).context("these words generate no load");
+    }
+    let desk = Desk::open()?;
+    match &args.command {
+        LabCommand::List | LabCommand::Status => desk.map(),
+        LabCommand::Start { lab } => desk.start(lab),
+        LabCommand::Check { lab, tests } => desk.check(lab, tests),
+        LabCommand::Watch { lab } => desk.watch(lab),
+        LabCommand::Run { lab, words } => desk.run(lab, words),
+        LabCommand::Hint { lab, number } => desk.hint(lab, *number),
+        LabCommand::Diff { lab, reference } => desk.diff(lab, *reference),
+        LabCommand::Reset { lab } => desk.replace(lab, "the starter is back", Workshop::reset),
+        LabCommand::Reveal { lab } => desk.replace(lab, "the reference stands there now", Workshop::reveal),
+        LabCommand::Prove { labs, bless } => {
+            desk.prove(labs, if *bless { Golden::Bless } else { Golden::Hold })
+        }
+        LabCommand::Generate { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The labs, and the learner's place to work.
+struct Desk {
+    catalogue: Catalogue,
+    workshop: Workshop,
+}
+
+impl Desk {
+    fn open() -> Result<Self> {
+        let catalogue = Catalogue::open(&env::current_dir()?)?;
+        let workshop = Workshop::of_learner(&catalogue);
+        Ok(Self { catalogue, workshop })
+    }
+
+    fn started(&self, slug: &str) -> Result<&Lab> {
+        let lab = self.catalogue.find(slug)?;
+        if !self.workshop.has(lab) {
+            return Err(LabError::NotStarted { slug: slug.to_owned() }.into());
+        }
+        Ok(lab)
+    }
+
+    fn map(&self) -> Result<ExitCode> {
+        let progress = Progress::read(self.workshop.dir())?;
+        for lab in &self.catalogue.labs {
+            let (mark, tone) = match (progress.best(&lab.slug), self.workshop.has(lab)) {
+                (Some(best), _) if best.is_passed() => ("done", Tone::Good),
+                (_, true) => ("begun", Tone::Warn),
+                (Some(_), false) => ("left", Tone::Warn),
+                (None, false) => ("", Tone::Faint),
+            };
+            let ratio = progress.best(&lab.slug).and_then(|best| best.ratio);
+            let ratio = ratio.map_or(String::new(), |ratio| format!("  {ratio:.2} ×"));
+            let hours = format!("{} h {:02}", lab.minutes / 60, lab.minutes % 60);
+            out!(
+                "{:>4}  {:<24} {:<28} {hours:>7}  {}{ratio}",
+                lab.number(),
+                lab.slug,
+                lab.title,
+                paint(tone, mark)
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn start(&self, slug: &str) -> Result<ExitCode> {
+        let lab = self.catalogue.find(slug)?;
+        let place = self.workshop.start(lab)?;
+        let place = self.from_here(&place);
+        out!("{} is yours: {}", place.join(lab.main_file()).display(), lab.title);
+        out!("Read {} first.", self.from_here(&lab.dir.join("brief.md")).display());
+        out!("Then: craft lab check {slug}, craft lab hint {slug}, craft lab run {slug}");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn check(&self, slug: &str, tests: &[String]) -> Result<ExitCode> {
+        let lab = self.started(slug)?;
+        say(&format!("building {slug}; the first time takes some minutes"));
+        let checked = check::check(&self.workshop, lab, tests, &mut tell)?;
+        for line in &checked.words {
+            out!("{line}");
+        }
+        Ok(if checked.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn watch(&self, slug: &str) -> Result<ExitCode> {
+        let lab = self.started(slug)?;
+        let mut seen = None;
+        loop {
+            let now = stamps(&self.workshop.place(lab))?;
+            if seen.as_ref() != Some(&now) {
+                seen = Some(now);
+                say(&format!("— building {slug}"));
+                if let Some(program) = program::build(&self.workshop, lab, Profile::Release)? {
+                    let (tested, end) = program.test(&[], &mut |one| tell(&Event::Tested(one)))?;
+                    tell(&Event::Ended(&end));
+                    let broken =
+                        tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
+                    if broken == 0 && end == End::Whole {
+                        out!("all {} tests hold; craft lab check {slug} measures it too", tested.len());
+                    }
+                }
+                say("— waiting for a save; Ctrl-C ends");
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn run(&self, slug: &str, words: &[OsString]) -> Result<ExitCode> {
+        let lab = self.started(slug)?;
+        say(&format!("building {slug}"));
+        let Some(program) = program::build(&self.workshop, lab, Profile::Release)? else {
+            bail!("{slug} does not compile; what the compiler says stands above");
+        };
+        let data = self.workshop.dir().join(".data").join(slug);
+        let status = Command::new(&program.path).arg("up").arg("--data").arg(&data).args(words).status();
+        let status = status.with_context(|| program.path.display().to_string())?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    }
+
+    fn hint(&self, slug: &str, number: Option<u32>) -> Result<ExitCode> {
+        let lab = self.catalogue.find(slug)?;
+        let note = self.workshop.dir().join(format!(".hints-{slug}"));
+        let given: u32 =
+            fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let path = |number: u32| lab.dir.join("hints").join(format!("{number}.md"));
+        // After the last one, the last one again.
+        let next = if path(given + 1).exists() { given + 1 } else { given };
+        let number = number.unwrap_or(next);
+        let text =
+            fs::read_to_string(path(number)).with_context(|| format!("{slug} has no hint {number}"))?;
+        out!("{}", text.trim_end());
+        if number > given && self.workshop.dir().exists() {
+            fs::write(&note, number.to_string()).with_context(|| note.display().to_string())?;
+        }
+        if path(number + 1).exists() {
+            say(&format!("(hint {number}; craft lab hint {slug} gives the next)"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn diff(&self, slug: &str, reference: bool) -> Result<ExitCode> {
+        let lab = self.started(slug)?;
+        let files = if reference {
+            workshop::reference_files(&self.catalogue.root, lab)?
+        } else {
+            workshop::starter_files(&self.catalogue.root, lab)?
+        };
+        let theirs = tempfile::tempdir()?;
+        for (name, text) in &files {
+            let path = theirs.path().join(name);
+            fs::create_dir_all(path.parent().unwrap_or(theirs.path()))?;
+            fs::write(path, text)?;
+        }
+        let mine = self.workshop.place(lab);
+        for name in files.keys() {
+            let mut git = Command::new("git");
+            git.args(["--no-pager", "diff", "--no-index"]);
+            // git's exit code says whether they differ, which is no failure here.
+            git.arg(theirs.path().join(name)).arg(mine.join(name)).status().context("git cannot be run")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn replace(
+        &self,
+        slug: &str,
+        done: &str,
+        change: fn(&Workshop, &Lab) -> Result<Option<PathBuf>, LabError>,
+    ) -> Result<ExitCode> {
+        let lab = self.catalogue.find(slug)?;
+        let backup = change(&self.workshop, lab)?;
+        out!("{slug}: {done}, in {}", self.from_here(&self.workshop.place(lab)).display());
+        if let Some(backup) = backup {
+            out!("what you had is in {}", self.from_here(&backup).display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn prove(&self, slugs: &[String], golden: Golden) -> Result<ExitCode> {
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.catalogue.root.join("target"), PathBuf::from);
+        let workshop = Workshop::new(&self.catalogue.root, &target.join("lab-proofs"));
+        let mut wrong = 0;
+        for lab in &self.catalogue.labs {
+            if !slugs.is_empty() && !slugs.contains(&lab.slug) {
+                continue;
+            }
+            out!("{}", paint(Tone::Strong, &lab.slug));
+            let found =
+                prove::prove(&self.catalogue, &workshop, lab, golden, &mut |what| say(&format!("  {what}")))?;
+            for problem in &found {
+                out!("  {} {problem}", paint(Tone::Bad, "WRONG"));
+            }
+            wrong += found.len();
+        }
+        out!("{wrong} things are not as the labs say");
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// A path as one would type it.
+    fn from_here(&self, path: &Path) -> PathBuf {
+        let here = env::current_dir().unwrap_or_default();
+        path.strip_prefix(&here).unwrap_or(path).to_owned()
+    }
+}
+
+fn tell(event: &Event<'_>) {
+    match event {
+        Event::Tested(one) => tell_test(one),
+        Event::Ended(end) => tell_end(end),
+        Event::Says(words) => say(words),
+    }
+}
+
+fn tell_test(one: &Tested) {
+    match &one.verdict {
+        Verdict::Holds => out!("  {} {}", paint(Tone::Good, "holds  "), one.name),
+        Verdict::Skipped(why) => out!("  {} {} ({why})", paint(Tone::Faint, "skipped"), one.name),
+        Verdict::Broken(_) => {
+            let text = prove::feedback(std::slice::from_ref(one));
+            let mut lines = text.lines();
+            out!("  {} {}", paint(Tone::Bad, "BROKEN "), lines.next().unwrap_or_default());
+            for line in lines {
+                out!("      {line}");
+            }
+        }
+    }
+}
+
+fn tell_end(end: &End) {
+    match end {
+        End::Whole => {}
+        End::Died { test, how } => {
+            out!("  {} in {test}: the program ended ({how})", paint(Tone::Bad, "DIED   "));
+        }
+        End::Hung { test, threads } => {
+            let seconds = program::SILENCE_MAX.as_secs();
+            out!("  {} in {test}: nothing happened for {seconds} s", paint(Tone::Bad, "HANGS  "));
+            for thread in threads {
+                out!("          {thread}");
+            }
+        }
+    }
+}
+
+/// When each file of a crate was last saved, and how long it is.
+fn stamps(place: &Path) -> Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![place.to_owned()];
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let entry = entry?;
+            let (path, data) = (entry.path(), entry.metadata()?);
+            if data.is_dir() {
+                left.push(path);
+            } else {
+                found.insert(path, (data.modified()?, data.len()));
+            }
+        }
+    }
+    Ok(found)
+}

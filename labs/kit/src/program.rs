@@ -1,0 +1,109 @@
+//! The words of a lab's program.
+
+use crate::{
+    Lab,
+    check::{Test, Verdict},
+    up::{self, UpArguments},
+};
+use anyhow::{Context, Result, bail};
+use benches::phase_server;
+use clap::{Parser, Subcommand};
+use ingest_phases::PHASES;
+use serde::Serialize;
+use std::{io::Write, process::ExitCode};
+
+/// Tests, counts, serves and runs what you wrote.
+#[derive(Parser)]
+#[command(name = "lab")]
+struct Words {
+    #[command(subcommand)]
+    word: Word,
+}
+
+#[derive(Subcommand)]
+enum Word {
+    /// Run the named tests, or all of them
+    Check {
+        /// Names of tests
+        tests: Vec<String>,
+    },
+    /// Count what can be counted, of the form before, yours, and the reference
+    Count,
+    /// Serve one phase, or `mine`, to be measured
+    Serve(Box<phase_server::Arguments>),
+    /// Run the whole pipeline with what you wrote in it
+    Up(UpArguments),
+}
+
+/// What is said on stdout, one JSON object a line.
+#[derive(Serialize)]
+#[serde(tag = "said", rename_all = "lowercase")]
+enum Said<'a> {
+    Begun { test: &'a str },
+    Ended { test: &'a str, verdict: &'a Verdict },
+    Checked,
+    Counted { counter: &'a str, previous: f64, mine: f64, reference: f64 },
+}
+
+/// Runs a lab's program, as its command line tells it.
+pub fn main(lab: Lab) -> ExitCode {
+    let done = match Words::parse().word {
+        Word::Check { tests } => check(&lab, &tests),
+        Word::Count => count(&lab).map(|()| ExitCode::SUCCESS),
+        Word::Serve(arguments) => serve(&lab, &arguments).map(|()| ExitCode::SUCCESS),
+        Word::Up(arguments) => up::run(&lab, &arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("lab: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The exit code is for people: who reads the lines knows more.
+fn check(lab: &Lab, names: &[String]) -> Result<ExitCode> {
+    let mut tests = lab.tests();
+    if let Some(unknown) = names.iter().find(|name| tests.iter().all(|test| test.name != **name)) {
+        let there: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        bail!("{} has no test {unknown:?}; there are:\n{}", lab.slug, there.join("\n"));
+    }
+    tests.retain(|test| names.is_empty() || names.contains(&test.name));
+    let mut all_hold = true;
+    for test in &tests {
+        all_hold &= !matches!(check_one(test)?, Verdict::Broken(_));
+    }
+    say(&Said::Checked)?;
+    Ok(if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_one(test: &Test) -> Result<Verdict> {
+    say(&Said::Begun { test: &test.name })?;
+    let verdict = test.run();
+    say(&Said::Ended { test: &test.name, verdict: &verdict })?;
+    Ok(verdict)
+}
+
+fn count(lab: &Lab) -> Result<()> {
+    // The warm-up has nothing before it that could be counted.
+    let Some(phase) = lab.phase else { return Ok(()) };
+    for counter in lab.slot.counters_of(phase) {
+        let what = || format!("cannot count {}", counter.name);
+        let previous = (counter.of_phase)(phase.saturating_sub(1)).with_context(what)?;
+        let reference = (counter.of_phase)(phase).with_context(what)?;
+        let mine = (counter.mine)().with_context(what)?;
+        say(&Said::Counted { counter: counter.name, previous, mine, reference })?;
+    }
+    Ok(())
+}
+
+fn serve(lab: &Lab, arguments: &phase_server::Arguments) -> Result<()> {
+    let phases: Vec<_> = lab.server.iter().chain(&PHASES).copied().collect();
+    phase_server::run(&phases, arguments)
+}
+
+fn say(said: &Said<'_>) -> Result<()> {
+    let mut line = serde_json::to_string(said)?;
+    line.push('\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes()).context("nobody reads along")?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,91 @@
+//! The whole pipeline with the page, and the learner's own form in its slot.
+
+use crate::{Lab, MINE};
+use anyhow::{Result, bail};
+use clap::Args;
+use platform::{
+    Node, NodeConfig, Role,
+    slots::{Choice, OpenIngest},
+};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// How often the foreground looks for a signal.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What `lab up` is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpArguments {
+    /// Listen here; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Keep everything that stays in this directory; it is made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// What a bench run wrote of the phases, for the page
+    #[arg(long, value_name = "FILE")]
+    journey: Option<PathBuf>,
+}
+
+/// Runs it in the foreground, until Ctrl-C.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
+    let config = config(lab, arguments)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second Ctrl-C ends the process at once, drained or not.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let node = Node::start(&config)?;
+    announce(lab, &config, &node);
+    while !stop.load(Ordering::Relaxed) && node.is_serving() {
+        thread::sleep(GLANCE);
+    }
+    let failed = !node.is_serving();
+    eprintln!("stopping; Ctrl-C again ends at once");
+    let drained = node.stop();
+    eprintln!("{drained}");
+    Ok(if failed || !drained.is_complete() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// All five services, with the learner's form in its slot.
+fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
+    let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
+    config.journey.clone_from(&arguments.journey);
+    let title = "what you wrote";
+    if let Some(server) = lab.server {
+        let open: Arc<OpenIngest> = Arc::new(server.open);
+        config.slots.ingest.push(Choice::new(MINE, title, open));
+        config.chosen.insert(Role::Ingest, MINE.to_owned());
+    } else if let Some(open) = &lab.slot.queue {
+        config.slots.queue.push(Choice::new(MINE, title, open.clone()));
+        config.chosen.insert(Role::Queue, MINE.to_owned());
+    } else {
+        bail!("{} has nothing that could run in the pipeline", lab.slug);
+    }
+    Ok(config)
+}
+
+/// What was started, and where to look.
+fn announce(lab: &Lab, config: &NodeConfig, node: &Node) {
+    let url = format!("http://{}", node.addr());
+    eprintln!("the pipeline serves on {url}, with your {}", lab.slug);
+    for (role, name, title) in node.filled() {
+        eprintln!("  {:<8} {name:<8} {title}", role.as_str());
+    }
+    eprintln!("  {:<8} {}", "data", config.data_dir.display());
+    eprintln!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+}

@@ -1,0 +1,368 @@
+//! The labs there are: what `lab.toml` says of each, and what follows from the course's table.
+//!
+//! A lab of a craft is a step of it: the slot that the step changes is the learner's. What filled the slot before is the
+//! previous form, what fills it after is the reference, and all other slots stay as they are in that phase. So a lab says
+//! hardly more than which step it is, and nothing of it can drift from the code.
+
+use crate::{LabError, read};
+use course::{
+    PhaseId, TABLE_FILE, Table,
+    table::{Craft, Phase, Slot, Variant},
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Where the labs stand in the repository.
+pub const LABS_DIR: &str = "labs";
+/// The folder of the learner's own crates, below [`LABS_DIR`].
+pub const WORK_DIR: &str = "work";
+/// Folders of [`LABS_DIR`] that hold no labs.
+const OTHERS: [&str; 3] = ["src", "kit", WORK_DIR];
+
+/// All labs of a repository, in the order of the course.
+pub struct Catalogue {
+    /// The repository.
+    pub root: PathBuf,
+    /// Each of them.
+    pub labs: Vec<Lab>,
+}
+
+/// One lab.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// Its stable name: `single-pass-json`.
+    pub slug: String,
+    /// What it is, in a few words.
+    pub title: String,
+    /// The step of the course; the warm-up is none.
+    pub step: Option<PhaseId>,
+    /// How long it takes.
+    pub minutes: u32,
+    /// Its folder, with the brief, the hints and the wrong turns.
+    pub dir: PathBuf,
+    /// What the learner rebuilds.
+    pub slot: String,
+    /// What the learner begins with.
+    pub starter: Starter,
+    /// What the course ends with.
+    pub reference: Form,
+    /// What stood there before; the warm-up has nothing before it.
+    pub previous: Option<Form>,
+    /// The types of all slots of the server, the learner's own left out; empty for the warm-up.
+    pub server: Vec<SlotType>,
+    /// The named tests that the starter fails, exactly.
+    pub fails: Vec<String>,
+    /// What is measured at the end.
+    pub gates: Vec<Gate>,
+}
+
+/// What a learner begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// The previous form: every test is green, and it is too slow.
+    Optimise,
+    /// The reference, without the bodies of these functions.
+    Holes(Vec<String>),
+}
+
+/// A type that fills a slot, and the files that make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// As the files declare it: `SinglePass`.
+    pub type_name: String,
+    /// Where each file stands in the learner's crate → where it stands in the repository.
+    pub files: BTreeMap<String, String>,
+}
+
+/// What fills a slot of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotType {
+    /// `engine`
+    pub slot: String,
+    /// Its path, as the learner's crate names it; `None` for the learner's own.
+    pub path: Option<String>,
+}
+
+/// What is measured, and how much is enough.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Gate {
+    /// Something that is counted.
+    Counter {
+        /// Its name, as the kit counts it.
+        counter: String,
+        /// Of the previous form's count.
+        at_most: f64,
+    },
+    /// Requests a second under a load of the bench.
+    Load {
+        /// Its name.
+        load: String,
+        /// Of the reference's gain over the previous form, on a logarithmic scale.
+        share: f64,
+    },
+}
+
+/// `lab.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    phase: Option<String>,
+    slug: Option<String>,
+    title: Option<String>,
+    component: Option<Component>,
+    minutes: u32,
+    starter: StarterKind,
+    #[serde(default)]
+    holes: Vec<String>,
+    #[serde(default)]
+    copy: Vec<String>,
+    #[serde(default)]
+    fails: Vec<String>,
+    #[serde(default, rename = "gate")]
+    gates: Vec<Gate>,
+}
+
+/// What the warm-up rebuilds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Component {
+    slot: String,
+    file: String,
+    #[serde(rename = "type")]
+    type_name: String,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum StarterKind {
+    Optimise,
+    Holes,
+}
+
+impl Catalogue {
+    /// Reads the labs of the repository that `inside` lies in.
+    ///
+    /// # Errors
+    /// When it is no repository of the course, or a lab's description is wrong: which, and what.
+    pub fn open(inside: &Path) -> Result<Self, LabError> {
+        let found = inside.ancestors().find(|dir| dir.join(TABLE_FILE).is_file());
+        let root = found.ok_or_else(|| LabError::NoCourse(inside.to_owned()))?.to_owned();
+        let table_path = root.join(TABLE_FILE);
+        let table =
+            Table::parse(&read(&table_path)?).map_err(|e| LabError::file(&table_path, e.to_string()))?;
+        let mut labs = Vec::new();
+        for dir in folders(&root.join(LABS_DIR))? {
+            if OTHERS.iter().any(|other| dir.ends_with(other)) {
+                continue;
+            }
+            for lab in folders(&dir)? {
+                labs.push(read_lab(&root, &table, &lab)?);
+            }
+        }
+        labs.sort_by_key(|lab| lab.step.map(|step| (step.craft, step.phase)));
+        Ok(Self { root, labs })
+    }
+
+    /// The lab of this name.
+    ///
+    /// # Errors
+    /// Which there are.
+    pub fn find(&self, slug: &str) -> Result<&Lab, LabError> {
+        self.labs.iter().find(|lab| lab.slug == slug).ok_or_else(|| LabError::NoLab {
+            slug: slug.to_owned(),
+            there: self.labs.iter().map(|lab| lab.slug.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl Lab {
+    /// What the learner begins with, before holes are made.
+    pub fn start(&self) -> &Form {
+        match (&self.starter, &self.previous) {
+            (Starter::Optimise, Some(previous)) => previous,
+            _ => &self.reference,
+        }
+    }
+
+    /// `1.3`, or `0` for the warm-up.
+    pub fn number(&self) -> String {
+        self.step.map_or_else(|| "0".to_owned(), |step| step.to_string())
+    }
+
+    /// The file that the learner begins to read: `src/parse.rs`.
+    pub fn main_file(&self) -> String {
+        format!("src/{}.rs", self.slot)
+    }
+}
+
+/// The folders in a folder, by name.
+fn folders(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let entries = fs::read_dir(dir).map_err(|e| LabError::io(dir, e))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| LabError::io(dir, e))?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_lab(root: &Path, table: &Table, dir: &Path) -> Result<Lab, LabError> {
+    let path = dir.join("lab.toml");
+    let told: Told = toml::from_str(&read(&path)?).map_err(|e| LabError::file(&path, e.to_string()))?;
+    let wrong = |problem: String| LabError::file(&path, problem);
+    if (told.starter == StarterKind::Holes) == told.holes.is_empty() {
+        return Err(wrong("holes are for a starter with holes, and it needs some".to_owned()));
+    }
+    let starter = match told.starter {
+        StarterKind::Optimise => Starter::Optimise,
+        StarterKind::Holes => Starter::Holes(told.holes.clone()),
+    };
+    let lab = match (&told.phase, &told.component) {
+        (Some(phase), None) => {
+            let id: PhaseId = phase.parse().map_err(wrong)?;
+            let (craft, phase) = table.find(id).map_err(|e| wrong(e.to_string()))?;
+            of_step(root, craft, phase, &told, starter, dir).map_err(wrong)?
+        }
+        (None, Some(component)) => of_component(component, &told, starter, dir).map_err(wrong)?,
+        _ => return Err(wrong("a lab is either a phase or a component".to_owned())),
+    };
+    if dir.file_name().is_none_or(|name| *name != *lab.slug) {
+        return Err(wrong(format!("its folder must be called {}", lab.slug)));
+    }
+    Ok(lab)
+}
+
+fn of_component(component: &Component, told: &Told, starter: Starter, dir: &Path) -> Result<Lab, String> {
+    let (Some(slug), Some(title)) = (&told.slug, &told.title) else {
+        return Err("a component needs a slug and a title".to_owned());
+    };
+    if starter == Starter::Optimise {
+        return Err("there is nothing before it that could be optimised".to_owned());
+    }
+    let dest = format!("src/{}.rs", component.slot);
+    Ok(Lab {
+        slug: slug.clone(),
+        title: title.clone(),
+        step: None,
+        minutes: told.minutes,
+        dir: dir.to_owned(),
+        slot: component.slot.clone(),
+        starter,
+        reference: Form {
+            type_name: component.type_name.clone(),
+            files: BTreeMap::from([(dest, component.file.clone())]),
+        },
+        previous: None,
+        server: Vec::new(),
+        fails: told.fails.clone(),
+        gates: told.gates.clone(),
+    })
+}
+
+fn of_step(
+    root: &Path,
+    craft: &Craft,
+    phase: &Phase,
+    told: &Told,
+    starter: Starter,
+    dir: &Path,
+) -> Result<Lab, String> {
+    let before = craft.phases.iter().find(|p| p.number + 1 == phase.number);
+    let before = before.ok_or("the first phase has none before it, and so nothing to better")?;
+    let changed = craft.slots.iter().find(|slot| phase.slots[&slot.name] != before.slots[&slot.name]);
+    let slot = changed.ok_or("this phase changes no slot")?;
+    let form = |phase: &Phase| {
+        let variant = craft.variant(phase, slot).map_err(|e| e.to_string())?;
+        form_of(root, craft, slot, variant, &told.copy)
+    };
+    let mut server = Vec::new();
+    for other in &craft.slots {
+        let variant = craft.variant(phase, other).map_err(|e| e.to_string())?;
+        let path = (other.name != slot.name).then(|| path_of(craft, other, variant));
+        server.push(SlotType { slot: other.name.clone(), path });
+    }
+    Ok(Lab {
+        slug: phase.slug.clone(),
+        title: phase.title.clone(),
+        step: Some(PhaseId { craft: craft.number, phase: phase.number }),
+        minutes: told.minutes,
+        dir: dir.to_owned(),
+        slot: slot.name.clone(),
+        starter,
+        reference: form(phase)?,
+        previous: Some(form(before)?),
+        server,
+        fails: told.fails.clone(),
+        gates: told.gates.clone(),
+    })
+}
+
+/// The files of a form: the slot's own, its submodules, what stands beside it, and copies that the lab asks for.
+fn form_of(
+    root: &Path,
+    craft: &Craft,
+    slot: &Slot,
+    variant: Option<&Variant>,
+    copy: &[String],
+) -> Result<Form, String> {
+    let mut files = BTreeMap::new();
+    let type_name = match variant {
+        Some(variant) => {
+            files.insert(slot.file.clone(), craft.variant_path(&variant.file));
+            for beside in &variant.beside {
+                let name = Path::new(beside).file_name().and_then(|name| name.to_str());
+                let name = name.ok_or_else(|| format!("{beside} is no file"))?;
+                files.insert(format!("src/{name}"), craft.variant_path(beside));
+            }
+            &variant.type_name
+        }
+        None => {
+            files.insert(slot.file.clone(), craft.path(&slot.file));
+            let submodules = slot.file.trim_end_matches(".rs");
+            for file in rust_files(root, &craft.path(submodules))? {
+                let dest = file.strip_prefix(&format!("{}/", craft.dir)).unwrap_or(&file).to_owned();
+                files.insert(dest, file);
+            }
+            &slot.type_name
+        }
+    };
+    for file in copy {
+        files.insert(file.clone(), craft.path(file));
+    }
+    Ok(Form { type_name: type_name.clone(), files })
+}
+
+/// The files below a folder of the repository, if there is such a folder.
+fn rust_files(root: &Path, dir: &str) -> Result<Vec<String>, String> {
+    let Ok(entries) = fs::read_dir(root.join(dir)) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| format!("{dir}: {e}"))?;
+        let name = format!("{dir}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            found.extend(rust_files(root, &name)?);
+        } else if name.ends_with(".rs") {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A type's path, as the learner's crate names it.
+fn path_of(craft: &Craft, slot: &Slot, variant: Option<&Variant>) -> String {
+    let (package, file, type_name) = match variant {
+        Some(variant) => (format!("{}_phases", craft.name), variant.file.as_str(), &variant.type_name),
+        None => ("craft".to_owned(), slot.file.trim_start_matches("src/"), &slot.type_name),
+    };
+    let module = file.trim_end_matches(".rs").replace('/', "::");
+    format!("{package}::{module}::{type_name}")
+}

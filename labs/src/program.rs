@@ -1,0 +1,280 @@
+//! A lab's program: built by cargo, and asked to test and to count. Its words are JSON, one object a line.
+
+use crate::{
+    LabError,
+    catalogue::Lab,
+    workshop::{Workshop, program_of},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+/// A program that says nothing for so long hangs in what it has begun.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How a lab's program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// As it is measured.
+    Release,
+    /// Quickly: for proofs of what tests say.
+    Debug,
+}
+
+/// A program that can be run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// What a named test found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Holds,
+    /// Not as it should be.
+    Broken(Feedback),
+    /// It could not be tried here, and why.
+    Skipped(String),
+}
+
+/// What is wrong, for whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// What was done.
+    pub sent: String,
+    /// What should have come of it.
+    pub expected: String,
+    /// What did.
+    pub observed: String,
+}
+
+/// A test and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tested {
+    /// Its name.
+    pub name: String,
+    /// What it found.
+    pub verdict: Verdict,
+}
+
+/// A counter of the previous form, of the learner's, and of the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Its name.
+    pub counter: String,
+    /// What stood there before.
+    pub previous: f64,
+    /// The learner's.
+    pub mine: f64,
+    /// What the course ends with.
+    pub reference: f64,
+}
+
+/// How a run of tests ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All tests were run.
+    Whole,
+    /// Nothing was heard any more within a test.
+    Hung {
+        /// Which.
+        test: String,
+        /// What its threads were doing, a line each.
+        threads: Vec<String>,
+    },
+    /// The program ended within a test.
+    Died {
+        /// Which.
+        test: String,
+        /// How: `signal 11`.
+        how: String,
+    },
+}
+
+/// What a lab's program says.
+#[derive(Deserialize)]
+#[serde(tag = "said", rename_all = "lowercase")]
+enum Said {
+    Begun { test: String },
+    Ended { test: String, verdict: Verdict },
+    Checked,
+    Counted(Counted),
+}
+
+/// Compiles a lab's program. The compiler speaks to the learner itself, on stderr. `None`: it found errors.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<Program>, LabError> {
+    workshop.refresh()?;
+    let target = target_dir(workshop);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", &format!("lab-{}", lab.slug)]);
+    cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(&target);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    let status = cargo.stdin(Stdio::null()).status().map_err(LabError::NoCargo)?;
+    let folder = match profile {
+        Profile::Release => "release",
+        Profile::Debug => "debug",
+    };
+    let path = target.join(folder).join(program_of(lab));
+    Ok(status.success().then_some(Program { path }))
+}
+
+/// The repository's own build folder, so that libraries are compiled once.
+fn target_dir(workshop: &Workshop) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workshop.root().join("target"), PathBuf::from)
+}
+
+impl Program {
+    /// Runs the named tests, or all of them; `watch` is told of each as it ends.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or says what cannot be understood.
+    pub fn test(
+        &self,
+        names: &[String],
+        watch: &mut dyn FnMut(&Tested),
+    ) -> Result<(Vec<Tested>, End), LabError> {
+        let mut running = self.start("check", names)?;
+        let (mut tested, mut begun) = (Vec::new(), "what comes before the first test".to_owned());
+        loop {
+            match running.next()? {
+                Heard::Said(Said::Begun { test }) => begun = test,
+                Heard::Said(Said::Ended { test, verdict }) => {
+                    let one = Tested { name: test, verdict };
+                    watch(&one);
+                    tested.push(one);
+                }
+                Heard::Said(Said::Checked) => return Ok((tested, End::Whole)),
+                Heard::Said(Said::Counted(_)) => {}
+                Heard::Nothing => {
+                    let threads = threads_of(running.child.id());
+                    return Ok((tested, End::Hung { test: begun, threads }));
+                }
+                Heard::End(status) => return Ok((tested, End::Died { test: begun, how: how(status) })),
+            }
+        }
+    }
+
+    /// Counts what the slot's counters count.
+    ///
+    /// # Errors
+    /// When the program cannot be started, hangs, or ends before it has counted all.
+    pub fn count(&self) -> Result<Vec<Counted>, LabError> {
+        let mut running = self.start("count", &[])?;
+        let mut counted = Vec::new();
+        loop {
+            match running.next()? {
+                Heard::Said(Said::Counted(one)) => counted.push(one),
+                Heard::Said(_) => {}
+                Heard::End(status) if status.success() => return Ok(counted),
+                Heard::End(status) => {
+                    return Err(LabError::Program(format!("ended while it counted: {}", how(status))));
+                }
+                Heard::Nothing => {
+                    let seconds = SILENCE_MAX.as_secs();
+                    return Err(LabError::Program(format!("said nothing for {seconds} s while it counted")));
+                }
+            }
+        }
+    }
+
+    fn start(&self, word: &str, names: &[String]) -> Result<Running, LabError> {
+        let mut command = Command::new(&self.path);
+        command.arg(word).args(names).stdin(Stdio::null()).stdout(Stdio::piped());
+        // What a test prints, a panic above all, would come twice: it is in the feedback.
+        let mut child = command.stderr(Stdio::null()).spawn().map_err(|e| LabError::io(&self.path, e))?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Running { child, lines })
+    }
+}
+
+/// A program under way. It is killed when it is dropped.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+enum Heard {
+    Said(Said),
+    Nothing,
+    End(ExitStatus),
+}
+
+impl Running {
+    fn next(&mut self) -> Result<Heard, LabError> {
+        match self.lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => serde_json::from_str(&line)
+                .map(Heard::Said)
+                .map_err(|e| LabError::Program(format!("said {line:?}, which is not understood: {e}"))),
+            Err(RecvTimeoutError::Timeout) => Ok(Heard::Nothing),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.child.wait().map(Heard::End).map_err(|e| LabError::Program(format!("was lost: {e}")))
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return format!("signal {signal}");
+    }
+    status.code().map_or_else(|| "unknown".to_owned(), |code| format!("exit code {code}"))
+}
+
+/// What the threads of a process are doing, as Linux tells it; nothing elsewhere.
+fn threads_of(pid: u32) -> Vec<String> {
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    let Ok(entries) = fs::read_dir(tasks) else { return Vec::new() };
+    let mut lines: Vec<String> = entries.filter_map(|entry| thread_line(&entry.ok()?.path())).collect();
+    lines.sort();
+    lines
+}
+
+/// `handoff: asleep in futex_do_wait`.
+fn thread_line(task: &Path) -> Option<String> {
+    let text = |name: &str| fs::read_to_string(task.join(name)).ok();
+    let name = text("comm")?.trim().to_owned();
+    let stat = text("stat")?;
+    let state = match stat.rsplit(") ").next()?.chars().next()? {
+        'R' => "running".to_owned(),
+        'S' | 'D' => match text("wchan") {
+            Some(place) if !place.is_empty() && place != "0" => format!("asleep in {place}"),
+            _ => "asleep".to_owned(),
+        },
+        other => format!("in state {other}"),
+    };
+    Some(format!("{name}: {state}"))
+}

@@ -1,0 +1,323 @@
+//! Where learners' crates stand: a cargo workspace of its own, beside the repository's.
+//!
+//! ```text
+//! labs/work/
+//!   Cargo.toml Cargo.lock       made anew before each build, from those of the repository
+//!   single-pass-json/           the learner's
+//!     Cargo.toml src/lib.rs src/main.rs src/parse.rs
+//!   .backup/                    what reset and reveal replaced
+//!   progress.jsonl
+//! ```
+//!
+//! Invariants: a crate appears whole or not at all (it is written beside its place and renamed); nothing that the learner
+//! wrote is replaced before a copy of it stands in `.backup`; what does not compile in one lab stops no other, since only
+//! folders with a manifest are members, and only the lab that was asked for is built. It builds into the repository's own
+//! build folder, and with its lock file, so that libraries are compiled once.
+
+use crate::{
+    LabError,
+    catalogue::{Catalogue, Form, Lab, Starter},
+    holes, read,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// What the crate's own main program is called.
+pub const PROGRAM: &str = "lab";
+const BACKUP_DIR: &str = ".backup";
+
+/// A folder of learners' crates.
+#[derive(Clone, Debug)]
+pub struct Workshop {
+    /// The repository.
+    root: PathBuf,
+    /// The folder.
+    dir: PathBuf,
+}
+
+impl Workshop {
+    /// In this folder, for labs of this repository.
+    pub fn new(root: &Path, dir: &Path) -> Self {
+        Self { root: root.to_owned(), dir: dir.to_owned() }
+    }
+
+    /// The learner's own.
+    pub fn of_learner(catalogue: &Catalogue) -> Self {
+        use crate::catalogue::{LABS_DIR, WORK_DIR};
+        Self::new(&catalogue.root, &catalogue.root.join(LABS_DIR).join(WORK_DIR))
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The repository whose labs these are.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a lab's crate stands, or would.
+    pub fn place(&self, lab: &Lab) -> PathBuf {
+        self.dir.join(&lab.slug)
+    }
+
+    /// Whether a lab has been started, and still stands.
+    pub fn has(&self, lab: &Lab) -> bool {
+        self.place(lab).join("Cargo.toml").is_file()
+    }
+
+    /// Makes a lab's crate with its starter.
+    ///
+    /// # Errors
+    /// It is there already; or it cannot be written.
+    pub fn start(&self, lab: &Lab) -> Result<PathBuf, LabError> {
+        let place = self.place(lab);
+        if self.has(lab) {
+            return Err(LabError::Started { slug: lab.slug.clone(), place });
+        }
+        self.put(lab, lab.start(), &starter_files(&self.root, lab)?)?;
+        Ok(place)
+    }
+
+    /// Puts the starter back, and returns where the learner's files were copied to, if there were any.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn reset(&self, lab: &Lab) -> Result<Option<PathBuf>, LabError> {
+        self.put(lab, lab.start(), &starter_files(&self.root, lab)?)
+    }
+
+    /// Puts the reference in place of what the learner has; returns where that was copied to.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn reveal(&self, lab: &Lab) -> Result<Option<PathBuf>, LabError> {
+        self.put(lab, &lab.reference, &reference_files(&self.root, lab)?)
+    }
+
+    /// Puts these files into a lab's crate, whatever was there; returns where that was copied to.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn put(
+        &self,
+        lab: &Lab,
+        form: &Form,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Option<PathBuf>, LabError> {
+        fs::create_dir_all(&self.dir).map_err(|e| LabError::io(&self.dir, e))?;
+        let fresh = tempfile::Builder::new().prefix(".making-").tempdir_in(&self.dir);
+        let fresh = fresh.map_err(|e| LabError::io(&self.dir, e))?;
+        for (name, text) in files {
+            write(&fresh.path().join(name), text)?;
+        }
+        write(&fresh.path().join("src/lib.rs"), &lib_text(lab, form))?;
+        write(&fresh.path().join("src/main.rs"), &main_text(lab))?;
+        write(&fresh.path().join("Cargo.toml"), &self.manifest_text(lab)?)?;
+        let backup = self.back_up(lab)?;
+        let (place, fresh) = (self.place(lab), fresh.keep());
+        fs::rename(&fresh, &place).map_err(|e| LabError::io(&place, e))?;
+        Ok(backup)
+    }
+
+    /// Moves what stands in a lab's place into the backups. A folder that was deleted half way is kept as well.
+    fn back_up(&self, lab: &Lab) -> Result<Option<PathBuf>, LabError> {
+        let place = self.place(lab);
+        if !place.exists() {
+            return Ok(None);
+        }
+        let backups = self.dir.join(BACKUP_DIR);
+        fs::create_dir_all(&backups).map_err(|e| LabError::io(&backups, e))?;
+        let free = (1..).map(|n| backups.join(format!("{}-{n}", lab.slug))).find(|path| !path.exists());
+        let Some(backup) = free else { return Ok(None) };
+        fs::rename(&place, &backup).map_err(|e| LabError::io(&place, e))?;
+        Ok(Some(backup))
+    }
+
+    /// Writes the workspace's manifest and lock file as the repository has them now: an update of the repository in the
+    /// middle of a lab so reaches it with the next build.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn refresh(&self) -> Result<(), LabError> {
+        let manifest = self.workspace_text()?;
+        write(&self.dir.join("Cargo.toml"), &manifest)?;
+        write(&self.dir.join("Cargo.lock"), &read(&self.root.join("Cargo.lock"))?)
+    }
+
+    /// The crates that have a manifest. Others are left out: cargo would refuse all for the sake of one.
+    fn members(&self) -> Result<Vec<Value>, LabError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|e| LabError::io(&self.dir, e))? {
+            let entry = entry.map_err(|e| LabError::io(&self.dir, e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') && entry.path().join("Cargo.toml").is_file() {
+                found.push(name);
+            }
+        }
+        found.sort();
+        Ok(found.into_iter().map(Value::String).collect())
+    }
+
+    fn workspace_text(&self) -> Result<String, LabError> {
+        let repository = self.repository_manifest()?;
+        let wanted = |key: &str| repository.get("workspace").and_then(|w| w.get(key)).cloned();
+        let mut workspace = Table::new();
+        workspace.insert("resolver".to_owned(), Value::String("3".to_owned()));
+        workspace.insert("members".to_owned(), Value::Array(self.members()?));
+        if let Some(package) = wanted("package") {
+            workspace.insert("package".to_owned(), package);
+        }
+        let mut dependencies = match wanted("dependencies") {
+            Some(Value::Table(dependencies)) => dependencies,
+            _ => Table::new(),
+        };
+        for (_, dependency) in &mut dependencies {
+            if let Some(path) = dependency.get_mut("path")
+                && let Some(relative) = path.as_str()
+            {
+                *path = Value::String(self.root.join(relative).to_string_lossy().into_owned());
+            }
+        }
+        // The learner's own copy of a craft's file names the craft as it names itself.
+        if let Some(craft) = dependencies.get("ingest").cloned() {
+            let mut craft = craft.as_table().cloned().unwrap_or_default();
+            craft.insert("package".to_owned(), Value::String("ingest".to_owned()));
+            dependencies.insert("craft".to_owned(), Value::Table(craft));
+        }
+        workspace.insert("dependencies".to_owned(), Value::Table(dependencies));
+        let mut manifest = Table::new();
+        manifest.insert("workspace".to_owned(), Value::Table(workspace));
+        if let Some(profile) = repository.get("profile") {
+            manifest.insert("profile".to_owned(), profile.clone());
+        }
+        let text = toml::to_string(&manifest).map_err(|e| LabError::file(&self.dir, e.to_string()))?;
+        Ok(format!("# Made anew before each build, from the repository's.\n\n{text}"))
+    }
+
+    fn repository_manifest(&self) -> Result<Table, LabError> {
+        let path = self.root.join("Cargo.toml");
+        read(&path)?.parse().map_err(|e: toml::de::Error| LabError::file(&path, e.to_string()))
+    }
+
+    /// The crate may use whatever the craft uses.
+    fn manifest_text(&self, lab: &Lab) -> Result<String, LabError> {
+        let mut names = vec!["contracts".to_owned(), "craft".to_owned(), "lab-kit".to_owned()];
+        for manifest in ["crafts/1-ingest/Cargo.toml", "crafts/1-ingest/phases/Cargo.toml"] {
+            let path = self.root.join(manifest);
+            let table: Table =
+                read(&path)?.parse().map_err(|e: toml::de::Error| LabError::file(&path, e.to_string()))?;
+            let dependencies = table.get("dependencies").and_then(Value::as_table);
+            names.extend(dependencies.into_iter().flat_map(Table::keys).filter(|n| *n != "ingest").cloned());
+        }
+        names.push("ingest-phases".to_owned());
+        names.sort();
+        names.dedup();
+        let dependencies: String = names.iter().map(|name| format!("{name}.workspace = true\n")).collect();
+        Ok(format!(
+            "[package]\nname = \"lab-{}\"\nversion = \"0.0.0\"\nedition.workspace = true\npublish = false\n\n\
+             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[dependencies]\n{dependencies}",
+            lab.slug,
+            program_of(lab)
+        ))
+    }
+}
+
+/// What a lab's program is called in the build folder, which all labs share.
+pub fn program_of(lab: &Lab) -> String {
+    format!("{PROGRAM}-{}", lab.slug)
+}
+
+/// The files of a lab's starter, by their place in its crate.
+///
+/// # Errors
+/// When a file cannot be read, or a hole names no function.
+pub fn starter_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>, LabError> {
+    let mut files = form_files(root, lab.start())?;
+    let Starter::Holes(names) = &lab.starter else { return Ok(files) };
+    for hole in names {
+        let at = files.iter().find(|(_, text)| holes::has(text, hole)).map(|(name, _)| name.clone());
+        let at = at.ok_or_else(|| {
+            LabError::file(&lab.dir.join("lab.toml"), format!("no file of the lab has a function {hole}"))
+        })?;
+        let holed = holes::make(&files[&at], &[hole]).map_err(|e| LabError::file(Path::new(&at), e))?;
+        files.insert(at, holed);
+    }
+    Ok(files)
+}
+
+/// The files of a lab's reference, by their place in its crate.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn reference_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>, LabError> {
+    form_files(root, &lab.reference)
+}
+
+fn form_files(root: &Path, form: &Form) -> Result<BTreeMap<String, String>, LabError> {
+    form.files.iter().map(|(to, from)| Ok((to.clone(), read(&root.join(from))?))).collect()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), LabError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
+    }
+    fs::write(path, text).map_err(|e| LabError::io(path, e))
+}
+
+/// The crate's library: the learner's files as modules, and the craft around them.
+fn lib_text(lab: &Lab, form: &Form) -> String {
+    let modules: Vec<String> =
+        form.files.keys().filter_map(|file| module_of(file)).map(|m| format!("pub mod {m};\n")).collect();
+    let (slot, type_name, main_file) = (&lab.slot, &form.type_name, lab.main_file());
+    let mut text = format!(
+        "//! The lab `{}`: {}. Yours is `{main_file}`; this file puts it where it belongs.\n\n",
+        lab.slug, lab.title
+    );
+    if !lab.server.is_empty() {
+        text += "// So that a file of the craft reads the same here: what does not stand here comes from the craft.\n\
+                 extern crate self as ingest;\n\npub use craft::*;\n\n";
+    }
+    text += &modules.join("\n");
+    text += &format!(
+        "\n/// What the lab is about. If you give your type another name, say so here.\npub type Mine = {slot}::{type_name};\n"
+    );
+    if !lab.server.is_empty() {
+        let types: Vec<&str> = lab.server.iter().map(|s| s.path.as_deref().unwrap_or("Mine")).collect();
+        text += &format!(
+            "\n/// The server of this phase, with yours in it.\npub type Composition = craft::service::Server<\n    {},\n>;\n",
+            types.join(",\n    ")
+        );
+    }
+    text
+}
+
+/// `parse` for `src/parse.rs`; nothing for a file that is a module's module.
+fn module_of(file: &str) -> Option<&str> {
+    let name = file.strip_prefix("src/")?.strip_suffix(".rs")?;
+    (!name.contains('/')).then_some(name)
+}
+
+/// The crate's program.
+fn main_text(lab: &Lab) -> String {
+    let (phase, server) = match lab.step {
+        Some(step) => {
+            (format!("Some({})", step.phase), "Some(lab_kit::server::<mine::Composition>())".to_owned())
+        }
+        None => ("None".to_owned(), "None".to_owned()),
+    };
+    format!(
+        "//! The lab's program: it tests, counts, measures and runs what you wrote. `craft lab` calls it.\n\n\
+         use std::process::ExitCode;\n\n\
+         // So that the kit can count what you allocate.\n\
+         #[global_allocator]\nstatic ALLOCATOR: lab_kit::CountingAllocator = lab_kit::CountingAllocator;\n\n\
+         fn main() -> ExitCode {{\n    lab_kit::main(lab_kit::Lab {{\n        slug: \"{}\",\n        phase: {phase},\n        \
+         slot: lab_kit::{}::<mine::Mine>(),\n        server: {server},\n    }})\n}}\n",
+        lab.slug, lab.slot
+    )
+}

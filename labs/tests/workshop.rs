@@ -1,0 +1,156 @@
+//! Starters are made from the repository as it stands, and nothing that the learner wrote is ever lost.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
+use labs::{
+    LabError,
+    catalogue::{Catalogue, Lab, Starter},
+    workshop::{Workshop, starter_files},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+fn catalogue() -> Catalogue {
+    Catalogue::open(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// A workshop of its own, outside of anybody's work.
+fn workshop(catalogue: &Catalogue) -> (Workshop, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (Workshop::new(&catalogue.root, &dir.path().join("work")), dir)
+}
+
+fn lab(catalogue: &Catalogue, slug: &str) -> Lab {
+    catalogue.find(slug).unwrap().clone()
+}
+
+/// All files below a folder, with their text.
+fn files(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                left.push(entry.path());
+            } else {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                found.push((entry.path().strip_prefix(dir).unwrap().to_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_phase_of_craft_1_has_a_lab_and_phase_0_a_warm_up() {
+    let catalogue = catalogue();
+    let numbers: Vec<String> = catalogue.labs.iter().map(Lab::number).collect();
+    assert_eq!(numbers, ["0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"]);
+}
+
+#[test]
+fn every_lab_has_a_brief_three_hints_and_two_wrong_turns() {
+    for lab in catalogue().labs {
+        for file in ["brief.md", "hints/1.md", "hints/2.md", "hints/3.md"] {
+            let text = fs::read_to_string(lab.dir.join(file)).unwrap_or_default();
+            assert!(text.len() > 80, "{}: {file} says hardly anything", lab.slug);
+        }
+        let wrong_turns = labs::prove::faulty_names(&lab).unwrap();
+        assert!(wrong_turns.len() >= 2, "{} has only {wrong_turns:?}", lab.slug);
+    }
+}
+
+/// What was edited away must have been there: so a wrong turn cannot drift from the reference.
+#[test]
+fn every_wrong_turn_edits_what_is_there() {
+    let catalogue = catalogue();
+    for lab in &catalogue.labs {
+        let reference = labs::workshop::reference_files(&catalogue.root, lab).unwrap();
+        for name in labs::prove::faulty_names(lab).unwrap() {
+            let faulty = labs::prove::read_faulty(lab, &name).unwrap();
+            let edited = labs::prove::edited(&reference, &faulty);
+            assert!(edited.is_ok_and(|files| files != reference), "{}: {name}", lab.slug);
+        }
+    }
+}
+
+#[test]
+fn a_starter_is_the_same_each_time() {
+    let catalogue = catalogue();
+    let (one, _one) = workshop(&catalogue);
+    let (two, _two) = workshop(&catalogue);
+    for lab in &catalogue.labs {
+        let (one, two) = (one.start(lab).unwrap(), two.start(lab).unwrap());
+        assert_eq!(files(&one), files(&two), "{}", lab.slug);
+    }
+}
+
+#[test]
+fn a_starter_with_holes_is_the_reference_but_for_them() {
+    let catalogue = catalogue();
+    for lab in catalogue.labs.iter().filter(|lab| lab.starter != Starter::Optimise) {
+        let Starter::Holes(holes) = &lab.starter else { continue };
+        let text: String = starter_files(&catalogue.root, lab).unwrap().into_values().collect();
+        for hole in holes {
+            assert!(text.contains(&format!("todo!(\"lab: write `{hole}`\")")), "{}: {hole}", lab.slug);
+        }
+    }
+}
+
+#[test]
+fn a_lab_is_started_once() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let lab = lab(&catalogue, "single-pass-json");
+    workshop.start(&lab).unwrap();
+    let again = workshop.start(&lab).unwrap_err();
+    assert!(matches!(again, LabError::Started { .. }), "{again}");
+}
+
+#[test]
+fn reset_and_reveal_keep_a_copy_of_what_the_learner_had() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let lab = lab(&catalogue, "single-pass-json");
+    let place = workshop.start(&lab).unwrap();
+    let main_file = place.join(lab.main_file());
+    fs::write(&main_file, "// mine").unwrap();
+    let kept = workshop.reset(&lab).unwrap().unwrap();
+    assert_eq!(fs::read_to_string(kept.join(lab.main_file())).unwrap(), "// mine");
+    let starter = fs::read_to_string(&main_file).unwrap();
+    assert!(starter.contains(&lab.start().type_name));
+
+    fs::write(&main_file, "// mine again").unwrap();
+    let kept_too = workshop.reveal(&lab).unwrap().unwrap();
+    assert_ne!(kept, kept_too, "the first copy is still there");
+    assert_eq!(fs::read_to_string(kept_too.join(lab.main_file())).unwrap(), "// mine again");
+    assert!(fs::read_to_string(&main_file).unwrap().contains(&lab.reference.type_name));
+}
+
+#[test]
+fn a_folder_that_was_deleted_half_way_is_kept_and_stops_no_other_lab() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let (broken, whole) = (lab(&catalogue, "single-pass-json"), lab(&catalogue, "sharded-limiter"));
+    let place = workshop.start(&broken).unwrap();
+    workshop.start(&whole).unwrap();
+    fs::write(place.join(broken.main_file()), "// mine").unwrap();
+    fs::remove_file(place.join("Cargo.toml")).unwrap();
+    assert!(!workshop.has(&broken));
+    workshop.refresh().unwrap();
+    let manifest = fs::read_to_string(workshop.dir().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("sharded-limiter") && !manifest.contains("single-pass-json"), "{manifest}");
+    workshop.start(&broken).unwrap();
+    let kept = workshop.dir().join(".backup/single-pass-json-1").join(broken.main_file());
+    assert_eq!(fs::read_to_string(kept).unwrap(), "// mine");
+}
+
+#[test]
+fn a_name_that_is_no_labs_is_told_which_there_are() {
+    let error = catalogue().find("json").unwrap_err().to_string();
+    assert!(error.contains("\"json\"") && error.contains("single-pass-json"), "{error}");
+}
