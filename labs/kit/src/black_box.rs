@@ -54,7 +54,7 @@ pub(crate) fn judge(report: &Report, authority: &str) -> Check {
 
 /// `what: expected this, got that`, taken apart. Whatever has another form is told as it is.
 fn tell(says: &str, why: &str) -> Check {
-    // How to repeat what was drawn at random is of no use here: it is drawn from the same seed each time.
+    // The seed of what was drawn at random is another one in each run, unless the environment names one.
     let why = why.find(" (CONFORMANCE_SEED=").map_or(why, |at| &why[..at]);
     let parts =
         why.split_once(": expected ").or_else(|| why.strip_prefix("expected ").map(|rest| ("", rest)));

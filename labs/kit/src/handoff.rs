@@ -272,13 +272,15 @@ fn many_threads<H: Handoff>() -> Check {
 fn one_thread(submit: &mut impl Submit, number: u32) -> Result<Vec<f64>, Unmet> {
     let sent = "one of many requests of three threads";
     let clients = [0, 1, 2].map(|partition| client_of(partition, 3));
-    let (mut acknowledged, mut last, mut n) = (Vec::new(), Ticket(0), 0);
+    let (mut acknowledged, mut last, mut n) = (Vec::new(), Ticket(0), 0_u32);
+    let mut clients = clients.iter().cycle();
     for request in 0..300_u32 {
         submit.frame().begin();
         let mut samples = Vec::new();
         for _ in 0..if request % 50 == 7 { 2000 } else { 1 + request % 3 } {
             let value = f64::from(n) * 4.0 + f64::from(number);
-            push(submit, &clients[(n % 3) as usize], value)?;
+            let Some(client) = clients.next() else { break };
+            push(submit, client, value)?;
             samples.push(value);
             n += 1;
         }

@@ -46,6 +46,7 @@ enum Said<'a> {
 }
 
 /// Runs a lab's program, as its command line tells it.
+#[expect(clippy::needless_pass_by_value, reason = "a program has one lab, and nothing else to do with it")]
 pub fn main(lab: Lab) -> ExitCode {
     let done = match Words::parse().word {
         Word::Check { tests } => check(&lab, &tests),
