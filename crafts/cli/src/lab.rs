@@ -176,9 +176,9 @@ impl Desk {
     fn start(&self, slug: &str) -> Result<ExitCode> {
         let lab = self.catalogue.find(slug)?;
         let place = self.workshop.start(lab)?;
-        let place = self.from_here(&place);
+        let place = self.as_typed(&place);
         out!("{} is yours: {}", place.join(lab.main_file()).display(), lab.title);
-        out!("Read {} first.", self.from_here(&lab.dir.join("brief.md")).display());
+        out!("Read {} first.", self.as_typed(&lab.dir.join("brief.md")).display());
         out!("Then: craft lab check {slug}, craft lab hint {slug}, craft lab run {slug}");
         Ok(ExitCode::SUCCESS)
     }
@@ -281,9 +281,9 @@ impl Desk {
     ) -> Result<ExitCode> {
         let lab = self.catalogue.find(slug)?;
         let backup = change(&self.workshop, lab)?;
-        out!("{slug}: {done}, in {}", self.from_here(&self.workshop.place(lab)).display());
+        out!("{slug}: {done}, in {}", self.as_typed(&self.workshop.place(lab)).display());
         if let Some(backup) = backup {
-            out!("what you had is in {}", self.from_here(&backup).display());
+            out!("what you had is in {}", self.as_typed(&backup).display());
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -310,7 +310,7 @@ impl Desk {
     }
 
     /// A path as one would type it.
-    fn from_here(&self, path: &Path) -> PathBuf {
+    fn as_typed(&self, path: &Path) -> PathBuf {
         let here = env::current_dir().unwrap_or_default();
         path.strip_prefix(&here).unwrap_or(path).to_owned()
     }

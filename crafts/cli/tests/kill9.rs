@@ -109,6 +109,7 @@ fn load_until_killed(node: &Running, identity: &Identity) -> load_tester::Outcom
         batch: BATCH,
         pipeline: 1,
         keep_alive: true,
+        connect_first: false,
         format: FormatName::Json,
         identity: identity.clone(),
         request_timeout: Duration::from_secs(5),
