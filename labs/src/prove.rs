@@ -7,6 +7,7 @@
 use crate::{
     LabError,
     catalogue::{Catalogue, Gate, Lab, Starter},
+    gate,
     program::{self, Counted, End, Profile, Program, Tested, Verdict},
     read,
     workshop::{Workshop, reference_files, starter_files},
@@ -265,7 +266,7 @@ fn missed_gates<'a>(lab: &'a Lab, counted: &'a [Counted]) -> impl Iterator<Item 
     lab.gates.iter().filter_map(move |gate| {
         let Gate::Counter { counter, at_most } = gate else { return None };
         let one = counted.iter().find(|one| one.counter == *counter);
-        let passes = one.is_some_and(|one| one.mine <= one.previous * at_most);
+        let passes = one.is_some_and(|one| gate::count(one, *at_most).verdict == gate::Verdict::Passed);
         (!passes).then_some(counter)
     })
 }

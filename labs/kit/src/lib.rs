@@ -46,18 +46,15 @@ pub use program::main;
 pub use queue::queue;
 
 use check::Test;
-use contracts::{
-    ingest::{Ingest, IngestConfig},
-    queue::Log,
-};
 use count::Counter;
-use ingest::service::Server;
-use ingest_phases::Phase;
+use ingest_phases::{Open, Phase, phase};
 use platform::slots::OpenQueue;
-use std::{any::type_name, sync::Arc};
+use std::sync::Arc;
 
 /// The name of the learner's own form, beside `phase0` to `phase9`.
 pub const MINE: &str = "mine";
+/// What it is, in a few words.
+pub(crate) const TITLE: &str = "what you wrote";
 
 /// A lab, as its program knows it.
 pub struct Lab {
@@ -103,26 +100,6 @@ impl Lab {
 }
 
 /// The server of a phase with the learner's slot in it.
-pub fn server<S: Composition>() -> Phase {
-    Phase {
-        name: MINE,
-        title: "what you wrote",
-        types: type_name::<S>,
-        open: |config, log| Arc::new(S::open(config, log)),
-    }
-}
-
-/// A server that is put together from slots.
-pub trait Composition: Ingest + Sized + 'static {
-    /// Makes it; without a log it is an HTTP engine only.
-    fn open(config: IngestConfig, log: Option<Arc<dyn Log>>) -> Self;
-}
-
-impl<E, P, L, H> Composition for Server<E, P, L, H>
-where
-    Self: Ingest + 'static,
-{
-    fn open(config: IngestConfig, log: Option<Arc<dyn Log>>) -> Self {
-        Self::new(config, log)
-    }
+pub fn server<S: Open>() -> Phase {
+    phase::<S>(MINE, TITLE)
 }

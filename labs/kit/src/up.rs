@@ -1,6 +1,6 @@
 //! The whole pipeline with the page, and the learner's own form in its slot.
 
-use crate::{Lab, MINE};
+use crate::{Lab, MINE, TITLE};
 use anyhow::{Result, bail};
 use clap::Args;
 use platform::{
@@ -65,13 +65,12 @@ pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
 fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
     config.journey.clone_from(&arguments.journey);
-    let title = "what you wrote";
     if let Some(server) = lab.server {
         let open: Arc<OpenIngest> = Arc::new(server.open);
-        config.slots.ingest.push(Choice::new(MINE, title, open));
+        config.slots.ingest.push(Choice::new(MINE, TITLE, open));
         config.chosen.insert(Role::Ingest, MINE.to_owned());
     } else if let Some(open) = &lab.slot.queue {
-        config.slots.queue.push(Choice::new(MINE, title, open.clone()));
+        config.slots.queue.push(Choice::new(MINE, TITLE, open.clone()));
         config.chosen.insert(Role::Queue, MINE.to_owned());
     } else {
         bail!("{} has nothing that could run in the pipeline", lab.slug);

@@ -68,7 +68,8 @@ pub const PHASES: [Phase; 10] = [
 ];
 
 /// What every composition can be made from.
-trait Open: Ingest + Sized + 'static {
+pub trait Open: Ingest + Sized + 'static {
+    /// Makes it; without a log it is an HTTP engine only.
     fn open(config: IngestConfig, log: Option<Arc<dyn Log>>) -> Self;
 }
 
@@ -81,6 +82,7 @@ where
     }
 }
 
-const fn phase<S: Open>(name: &'static str, title: &'static str) -> Phase {
+/// A composition under a name.
+pub const fn phase<S: Open>(name: &'static str, title: &'static str) -> Phase {
     Phase { name, title, types: std::any::type_name::<S>, open: |config, log| Arc::new(S::open(config, log)) }
 }
