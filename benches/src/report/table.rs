@@ -65,7 +65,7 @@ fn short(function: &str) -> String {
             _ => {}
         }
     }
-    text.replace("::::", "::").replace('`', "")
+    text.replace("::::", "::").trim_end_matches("::").replace('`', "")
 }
 
 /// Each phase against the one before.
@@ -284,7 +284,7 @@ mod tests {
     fn a_function_is_told_without_what_it_was_made_for() {
         assert_eq!(short("a::b::call"), "a::b::call");
         assert_eq!(short("a::b<c::D<E>>::call"), "a::b::call");
-        assert_eq!(short("core::iter::adapters::Map<I,F>::next::<u8>"), "core::iter::adapters::Map::next::");
+        assert_eq!(short("core::iter::adapters::Map<I,F>::next::<u8>"), "core::iter::adapters::Map::next");
         assert_eq!(short("<a::B<C> as d::E>::call"), "<a::B as d::E>::call");
     }
 
