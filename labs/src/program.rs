@@ -125,13 +125,33 @@ pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let status = cargo.stdin(Stdio::null()).status().map_err(LabError::NoCargo)?;
+    // Else the program would stand in a folder of that target's name.
+    let status =
+        cargo.env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null()).status().map_err(LabError::NoCargo)?;
+    if !status.success() {
+        try_compiler(workshop.root())?;
+        return Ok(None);
+    }
     let folder = match profile {
         Profile::Release => "release",
         Profile::Debug => "debug",
     };
-    let path = target.join(folder).join(program_of(lab));
-    Ok(status.success().then_some(Program { path }))
+    Ok(Some(Program { path: target.join(folder).join(program_of(lab)) }))
+}
+
+/// Compiles a program of one line, as the repository's toolchain does it: if even that fails, the fault is not the
+/// learner's.
+fn try_compiler(root: &Path) -> Result<(), LabError> {
+    let dir = tempfile::tempdir().map_err(|e| LabError::io(&env::temp_dir(), e))?;
+    let source = dir.path().join("nothing.rs");
+    fs::write(&source, "fn main() {}\n").map_err(|e| LabError::io(&source, e))?;
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.arg(&source).arg("-o").arg(dir.path().join("nothing")).current_dir(root).stdin(Stdio::null());
+    let output = rustc.output().map_err(|e| LabError::NoCompiler(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(LabError::NoCompiler(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The repository's own build folder, so that libraries are compiled once.
