@@ -32,6 +32,8 @@ enum Word {
     /// Serve one phase, or `mine`, to be measured
     Serve(Box<phase_server::Arguments>),
     /// Run the whole pipeline with what you wrote in it
+    // Who says something twice means the second: what `craft lab run` tells may be told otherwise.
+    #[command(args_override_self = true)]
     Up(UpArguments),
 }
 

@@ -1,10 +1,12 @@
 //! The whole pipeline with the page, and the learner's own form in its slot.
 
 use crate::{Lab, MINE, TITLE};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use course::progress::{LabName, Map};
 use platform::{
     Node, NodeConfig, Role,
+    routes::page::Teller,
     slots::{Choice, OpenIngest},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -35,6 +37,12 @@ pub(crate) struct UpArguments {
     /// What a bench run wrote of the phases, for the page
     #[arg(long, value_name = "FILE")]
     journey: Option<PathBuf>,
+    /// Where the learner's crates are, and what was done, for the page
+    #[arg(long, value_name = "DIR", requires = "labs")]
+    work: Option<PathBuf>,
+    /// The labs of the course, for the page: a list of slug, phase and title
+    #[arg(long, value_name = "JSON", requires = "work")]
+    labs: Option<String>,
 }
 
 /// Runs it in the foreground, until Ctrl-C.
@@ -65,6 +73,7 @@ pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
 fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
     config.journey.clone_from(&arguments.journey);
+    config.progress = progress(arguments)?;
     if let Some(server) = lab.server {
         let open: Arc<OpenIngest> = Arc::new(server.open);
         config.slots.ingest.push(Choice::new(MINE, TITLE, open));
@@ -76,6 +85,13 @@ fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
         bail!("{} has nothing that could run in the pipeline", lab.slug);
     }
     Ok(config)
+}
+
+/// What the page shows of the course, which `craft lab run` tells: this program knows no lab but its own.
+fn progress(arguments: &UpArguments) -> Result<Option<Teller>> {
+    let Some((work, labs)) = arguments.work.clone().zip(arguments.labs.as_ref()) else { return Ok(None) };
+    let labs: Vec<LabName> = serde_json::from_str(labs).context("--labs is no list of labs")?;
+    Ok(Some(Arc::new(move || serde_json::json!(Map::read(&labs, &work).ok()))))
 }
 
 /// What was started, and where to look.
