@@ -110,3 +110,21 @@ fn say(said: &Said<'_>) -> Result<()> {
     out.write_all(line.as_bytes()).context("nobody reads along")?;
     Ok(out.flush()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_runs_a_lab_may_tell_anew_what_craft_told_already() {
+        let told = ["lab", "up", "--data", "a", "--work", "w", "--labs", "[]", "--journey", "j"];
+        let Word::Up(up) = Words::parse_from(told.iter().chain(&["--data", "b", "--journey", "k"])).word
+        else {
+            panic!("up is up");
+        };
+        assert_eq!(
+            (up.data.to_str(), up.journey.as_deref().and_then(|path| path.to_str())),
+            (Some("b"), Some("k"))
+        );
+    }
+}

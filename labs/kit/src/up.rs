@@ -33,10 +33,10 @@ pub(crate) struct UpArguments {
     listen: SocketAddr,
     /// Keep everything that stays in this directory; it is made if it is not there
     #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// What a bench run wrote of the phases, for the page
     #[arg(long, value_name = "FILE")]
-    journey: Option<PathBuf>,
+    pub(crate) journey: Option<PathBuf>,
     /// Where the learner's crates are, and what was done, for the page
     #[arg(long, value_name = "DIR", requires = "labs")]
     work: Option<PathBuf>,
@@ -103,4 +103,44 @@ fn announce(lab: &Lab, config: &NodeConfig, node: &Node) {
     }
     eprintln!("  {:<8} {}", "data", config.data_dir.display());
     eprintln!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::{fs, path::Path};
+
+    fn arguments(work: &Path, labs: &str) -> UpArguments {
+        UpArguments {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data: PathBuf::new(),
+            journey: None,
+            work: Some(work.to_owned()),
+            labs: Some(labs.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_page_is_told_of_the_labs_that_craft_names_and_of_what_was_done_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let labs = r#"[{"slug":"keep-alive","phase":"1.5","title":"keep-alive"}]"#;
+        let tell = progress(&arguments(dir.path(), labs)).unwrap().unwrap();
+        assert_eq!(tell()["labs"][0]["state"], "open");
+        let line = json!({"at": "2026-01-31T12:00:00Z", "slug": "keep-alive", "verdict": "passed", "source_hash": "0", "machine": ""});
+        fs::write(dir.path().join("progress.jsonl"), format!("{line}\n")).unwrap();
+        assert_eq!(tell()["labs"][0]["state"], "passed");
+        fs::remove_file(dir.path().join("progress.jsonl")).unwrap();
+        fs::create_dir(dir.path().join("progress.jsonl")).unwrap();
+        assert_eq!(tell(), Value::Null, "what cannot be read stops nothing");
+    }
+
+    #[test]
+    fn labs_that_are_no_list_are_refused_and_without_any_nothing_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = progress(&arguments(dir.path(), "{}")).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("--labs"), "{refused}");
+        let none = UpArguments { work: None, labs: None, ..arguments(dir.path(), "") };
+        assert!(progress(&none).unwrap().is_none());
+    }
 }
