@@ -55,9 +55,11 @@ fn the_book_has_a_chapter_for_every_phase_and_nothing_unresolved() {
         for phase in craft.phases.iter().filter(|phase| phase.number > 0) {
             let page = format!("{}/{}.html", craft.name, phase.slug);
             let text = BUILT.pages.get(&page).unwrap_or_else(|| panic!("the book has no {page}"));
-            for section in SECTIONS {
-                assert!(text.contains(&format!("id=\"{section}\"")), "{page} has no section {section}");
-            }
+            let place = |section: &str| {
+                let anchor = text.find(&format!("id=\"{section}\""));
+                anchor.unwrap_or_else(|| panic!("{page} has no section {section}"))
+            };
+            assert!(SECTIONS.is_sorted_by_key(|section| place(section)), "{page} has another order of sections");
             assert!(text.contains(&format!("cargo craft lab start {}", phase.slug)), "{page} begins no lab");
         }
     }
@@ -66,8 +68,9 @@ fn the_book_has_a_chapter_for_every_phase_and_nothing_unresolved() {
     }
 }
 
-/// What every chapter of a phase has, as anchors.
-const SECTIONS: [&str; 7] = ["problem", "idea", "walk-through", "lab", "result", "learning", "going-further"];
+/// What every chapter of a phase has, as anchors, in this order: the lab stands before the walk-through, which is its
+/// solution.
+const SECTIONS: [&str; 7] = ["problem", "idea", "lab", "walk-through", "result", "learning", "going-further"];
 
 #[test]
 fn every_link_of_the_book_leads_somewhere() {
