@@ -3,6 +3,7 @@
 use crate::{
     LabError,
     catalogue::Lab,
+    exercise::harness::Harness,
     workshop::{Workshop, program_of},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub enum Profile {
 pub struct Program {
     /// Where it is.
     pub path: PathBuf,
+    /// What tests it, where it does not test itself: the checks of an exercise.
+    pub harness: Option<Harness>,
 }
 
 /// What a named test found.
@@ -89,6 +92,8 @@ pub enum End {
     Hung {
         /// Which.
         test: String,
+        /// For how long it was waited.
+        waited: Duration,
         /// What its threads were doing, a line each.
         threads: Vec<String>,
     },
@@ -116,12 +121,12 @@ enum Said {
 /// # Errors
 /// When cargo cannot be run.
 pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<Program>, LabError> {
-    workshop.refresh()?;
+    workshop.refresh(lab)?;
     let target = target_dir(workshop);
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", &format!("lab-{}", lab.slug)]);
-    cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
-    cargo.arg("--target-dir").arg(&target);
+    if lab.exercise.is_some() {
+        return build_exercise(workshop, lab, &target);
+    }
+    let mut cargo = cargo(workshop, lab, "build", &target);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
@@ -131,11 +136,34 @@ pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<
         Profile::Debug => "debug",
     };
     let path = target.join(folder).join(program_of(lab));
-    Ok(status.success().then_some(Program { path }))
+    Ok(status.success().then_some(Program { path, harness: None }))
+}
+
+/// With its tests and examples. It is built as `cargo test` builds phase 0 in the repository: its own code optimised,
+/// since it would be tested for minutes otherwise, and all else as it is.
+fn build_exercise(workshop: &Workshop, lab: &Lab, target: &Path) -> Result<Option<Program>, LabError> {
+    let mut cargo = cargo(workshop, lab, "test", target);
+    cargo.args(["--no-run", "--message-format=json-render-diagnostics", "--config"]);
+    cargo.arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(LabError::NoCargo)?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let harness = Harness::of_build(lab, &String::from_utf8_lossy(&output.stdout))?;
+    Ok(Some(Program { path: harness.program().to_owned(), harness: Some(harness) }))
+}
+
+/// Cargo, asked to do something with a lab's crate.
+pub(crate) fn cargo(workshop: &Workshop, lab: &Lab, word: &str, target: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([word, "--quiet", "--package", &program_of(lab)]);
+    cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(target);
+    cargo
 }
 
 /// The repository's own build folder, so that libraries are compiled once.
-fn target_dir(workshop: &Workshop) -> PathBuf {
+pub(crate) fn target_dir(workshop: &Workshop) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workshop.root().join("target"), PathBuf::from)
 }
 
@@ -149,6 +177,9 @@ impl Program {
         names: &[String],
         watch: &mut dyn FnMut(&Tested),
     ) -> Result<(Vec<Tested>, End), LabError> {
+        if let Some(harness) = &self.harness {
+            return harness.test(names, watch);
+        }
         let mut running = self.start("check", names)?;
         let (mut tested, mut begun) = (Vec::new(), "what comes before the first test".to_owned());
         loop {
@@ -163,7 +194,7 @@ impl Program {
                 Heard::Said(Said::Counted(_)) => {}
                 Heard::Nothing => {
                     let threads = threads_of(running.child.id());
-                    return Ok((tested, End::Hung { test: begun, threads }));
+                    return Ok((tested, End::Hung { test: begun, waited: SILENCE_MAX, threads }));
                 }
                 Heard::End(status) => return Ok((tested, End::Died { test: begun, how: how(status) })),
             }
@@ -248,7 +279,8 @@ impl Drop for Running {
     }
 }
 
-fn how(status: ExitStatus) -> String {
+/// How a program ended, in words: `signal 11`.
+pub(crate) fn how(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return format!("signal {signal}");
@@ -257,7 +289,7 @@ fn how(status: ExitStatus) -> String {
 }
 
 /// What the threads of a process are doing, as Linux tells it; nothing elsewhere.
-fn threads_of(pid: u32) -> Vec<String> {
+pub(crate) fn threads_of(pid: u32) -> Vec<String> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
     let Ok(entries) = fs::read_dir(tasks) else { return Vec::new() };
     let mut lines: Vec<String> = entries.filter_map(|entry| thread_line(&entry.ok()?.path())).collect();
