@@ -46,7 +46,7 @@ pub fn check(
         return keep(workshop, lab, names, Outcome::DoesNotCompile, vec![words.to_owned()]);
     };
     if lab.exercise.is_some() {
-        tell(&Event::Says("testing; what should come and does not is waited for, half a minute or so"));
+        tell(&Event::Says("testing; what should come and does not is waited for, some 20 seconds"));
     }
     let (tested, end) = program.test(names, &mut |one| tell(&Event::Tested(one)))?;
     tell(&Event::Ended(&end));

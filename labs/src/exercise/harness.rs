@@ -370,9 +370,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (source, suite) = (dir.path().join("suite.rs"), dir.path().join("suite"));
         std::fs::write(&source, SUITE).unwrap();
-        let built =
-            Command::new("rustc").args(["--test", "--edition", "2024", "-o"]).arg(&suite).arg(&source);
-        assert!(built.status().unwrap().success());
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--test", "--edition", "2024", "-o"]).arg(&suite).arg(&source);
+        assert!(rustc.status().unwrap().success());
         let (program, module) = (PathBuf::from(program), module.to_owned());
         let suites = vec![suite.clone()];
         (Harness { program, module, checks: suite, suites, hang_max: Duration::from_secs(30) }, dir)
