@@ -121,7 +121,7 @@ enum Said {
 /// # Errors
 /// When cargo cannot be run.
 pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<Program>, LabError> {
-    workshop.refresh(lab)?;
+    workshop.refresh()?;
     let target = target_dir(workshop);
     if lab.exercise.is_some() {
         return build_exercise(workshop, lab, &target);

@@ -166,15 +166,11 @@ impl Workshop {
     }
 
     /// Writes the workspace's manifest and lock file as the repository has them now: an update of the repository in the
-    /// middle of a lab so reaches it with the next build. The same goes for the manifest of an exercise, which names the
-    /// repository's checks.
+    /// middle of a lab so reaches it with the next build.
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn refresh(&self, lab: &Lab) -> Result<(), LabError> {
-        if lab.exercise.is_some() {
-            write(&self.place(lab).join("Cargo.toml"), &self.manifest_text(lab)?)?;
-        }
+    pub fn refresh(&self) -> Result<(), LabError> {
         let manifest = self.workspace_text()?;
         write(&self.dir.join("Cargo.toml"), &manifest)?;
         write(&self.dir.join("Cargo.lock"), &read(&self.root.join("Cargo.lock"))?)

@@ -205,7 +205,7 @@ fn a_folder_that_was_deleted_half_way_is_kept_and_stops_no_other_lab() {
     fs::write(place.join(broken.main_file()), "// mine").unwrap();
     fs::remove_file(place.join("Cargo.toml")).unwrap();
     assert!(!workshop.has(&broken));
-    workshop.refresh(&whole).unwrap();
+    workshop.refresh().unwrap();
     let manifest = fs::read_to_string(workshop.dir().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("sharded-limiter") && !manifest.contains("single-pass-json"), "{manifest}");
     workshop.start(&broken).unwrap();
