@@ -1,7 +1,10 @@
 //! Where a phase spends its processor time: its server samples itself while it is loaded, and draws what it saw.
 
 use crate::{
+    course::CoursePhase,
     loads::Load,
+    process::Watch,
+    results::Before,
     server::{Hot, LastWords, PhaseServer, Setting},
     tool::Pinning,
     traffic::{self, Requests},
@@ -31,6 +34,46 @@ pub struct Profiled {
     pub top: Vec<Hot>,
     /// What the load saw. A server that samples itself is a little slower.
     pub requests: Requests,
+    /// Processor time that it used, in cores; where the kernel does not tell, none.
+    pub cores: Option<f64>,
+}
+
+/// What the course sets out to remove with each step: samples each phase's predecessor under the load on which the step
+/// shows, or under the first of `loads` where there is more to see there than one server's work, or nothing end to end.
+/// `watch` is told of each.
+///
+/// # Errors
+/// When a server or its load fails.
+pub fn before_steps(
+    program: &Path,
+    phases: &[CoursePhase],
+    loads: &[Load],
+    seconds: f64,
+    watch: &mut dyn FnMut(&str),
+) -> Result<Vec<Before>> {
+    let first = loads.first().context("there is no load")?;
+    let drawn = tempfile::NamedTempFile::new()?;
+    let mut found = Vec::new();
+    for step in phases.iter().filter(|step| step.number > 0) {
+        let load =
+            loads.iter().find(|load| load.name == step.load && is_one_servers_work(load)).unwrap_or(first);
+        let phase = step.number - 1;
+        watch(&format!("phase {phase} under {}, before {}", load.name, step.slug));
+        let profiled = Profile { program, phase, load, seconds, out: drawn.path() }.run()?;
+        found.push(Before {
+            step: step.number,
+            subject: format!("phase{phase}"),
+            load: load.name.clone(),
+            ok_per_s: profiled.requests.ok_per_s,
+            cores: profiled.cores,
+            top: profiled.top,
+        });
+    }
+    Ok(found)
+}
+
+fn is_one_servers_work(load: &Load) -> bool {
+    !load.overload && !load.kill && load.beside.is_none()
 }
 
 impl Profile<'_> {
@@ -39,7 +82,7 @@ impl Profile<'_> {
     /// # Errors
     /// When the server or the load fails, or the graph cannot be written.
     pub fn run(&self) -> Result<Profiled> {
-        if self.load.overload || self.load.kill || self.load.beside.is_some() {
+        if !is_one_servers_work(self.load) {
             bail!("under the load {} there is more than one thing to see; choose another", self.load.name);
         }
         let pinning = if self.load.all_cores { Pinning::none() } else { Pinning::detect() };
@@ -54,9 +97,12 @@ impl Profile<'_> {
         let out = std::path::absolute(self.out)?;
         let out = out.to_str().context("the file for the flame graph has an odd name")?;
         let server = PhaseServer::start(self.program, &pinning, &setting, path, &["--profile", out])?;
+        let watch = Watch::begin(server.id());
         let requests = traffic::run(&pinning, server.port, &self.load.traffic, self.seconds)?;
+        let used = watch.end();
         let LastWords { top, .. } = server.drain()?;
-        Ok(Profiled { top, requests })
+        let cores = used.map(|used| (used.cpu_user_us + used.cpu_system_us) as f64 / 1e6 / requests.seconds);
+        Ok(Profiled { top, requests, cores })
     }
 }
 
@@ -76,7 +122,7 @@ mod tests {
     #[test]
     fn the_hottest_functions_are_told_in_percent() {
         let hot = Hot { function: "parse".to_owned(), own: 0.25, total: 0.5 };
-        let text = text(&Profiled { top: vec![hot], requests: Requests::default() });
+        let text = text(&Profiled { top: vec![hot], requests: Requests::default(), cores: None });
         assert!(text.contains(" 25.0%   50.0%  parse"), "{text}");
     }
 }

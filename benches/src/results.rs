@@ -5,6 +5,7 @@ use crate::{
     course::CoursePhase,
     loads::Load,
     process::Used,
+    server::Hot,
     traffic::{BesideReport, Requests},
 };
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,9 @@ pub struct Results {
     pub counts: Vec<Counts>,
     /// Parts measured alone, by criterion.
     pub parts: Vec<Part>,
+    /// Where the steps' predecessors spend their processor time, sampled in runs of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Before>,
     /// Loads that were measured again later, in place of what this run had seen of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub again: Vec<Again>,
@@ -158,6 +162,23 @@ pub struct Counts {
     /// System calls a request, by name, where `strace` is installed. It slows the server down: more requests come
     /// together than otherwise.
     pub calls: BTreeMap<String, f64>,
+}
+
+/// Where a phase spends its processor time, as the next one finds it: what there is to remove.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// The phase that comes next.
+    pub step: u32,
+    /// Who was sampled: the phase before that.
+    pub subject: String,
+    /// The load's name.
+    pub load: String,
+    /// Requests answered 2xx a second, while it was sampled.
+    pub ok_per_s: f64,
+    /// Processor time that the server used, in cores. The rest of the time it waited, which no sample shows.
+    pub cores: Option<f64>,
+    /// The functions in which most samples fell.
+    pub top: Vec<Hot>,
 }
 
 /// A part measured alone.
@@ -349,6 +370,7 @@ pub(crate) mod tests {
                 bytes: Some(5600),
                 elements: Some(50),
             }],
+            profiles: Vec::new(),
             again: Vec::new(),
         }
     }

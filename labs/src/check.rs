@@ -40,6 +40,9 @@ pub fn check(
     names: &[String],
     tell: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Checked, LabError> {
+    if workshop.is_behind(lab)? {
+        tell(&Event::Says(&behind(lab)));
+    }
     let Some(program) = program::build(workshop, lab, Profile::Release)? else {
         let words =
             "It does not compile yet: what the compiler says stands above, with the lines of your files.";
@@ -92,6 +95,15 @@ fn keep(
         progress::append(workshop.dir(), &progress::Entry::new(lab, workshop, outcome, None)?)?;
     }
     Ok(Checked { passed: false, words })
+}
+
+fn behind(lab: &Lab) -> String {
+    let slug = &lab.slug;
+    format!(
+        "The course has changed since you began this lab; yours is as you left it. If something is new to you: \
+         `craft lab diff {slug}` shows yours against the starter of today, and `craft lab reset {slug}` begins anew with \
+         it and keeps a copy of yours."
+    )
 }
 
 fn not_right(lab: &Lab, broken: usize, all: usize, end: &End) -> String {

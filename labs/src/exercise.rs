@@ -41,17 +41,19 @@ pub struct Exercise {
 }
 
 /// The manifest of the learner's package, which stands in this place: that of the repository under another name, with the
-/// repository's own tests.
+/// repository's own tests, and a note of the state of the course that it was made from.
 ///
 /// # Errors
 /// When the repository's cannot be read.
-pub fn manifest(root: &Path, place: &Path, name: &str) -> Result<String, LabError> {
+pub(crate) fn manifest(root: &Path, place: &Path, name: &str, made_from: &str) -> Result<String, LabError> {
     let path = root.join(PACKAGE).join("Cargo.toml");
     let wrong = |problem: String| LabError::file(&path, problem);
     let mut manifest: Table = read(&path)?.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
     let package = manifest.get_mut("package").and_then(Value::as_table_mut);
     let package = package.ok_or_else(|| wrong("it has no [package]".to_owned()))?;
     package.insert("name".to_owned(), Value::String(name.to_owned()));
+    let note = Table::from_iter([("lab".to_owned(), table([("made-from", made_from.to_owned())]))]);
+    package.insert("metadata".to_owned(), Value::Table(note));
     // The learner's files call it what they call it in the repository.
     manifest.insert("lib".to_owned(), table([("name", PACKAGE.to_owned())]));
     manifest.insert("lints".to_owned(), lints(root)?);
@@ -188,10 +190,11 @@ mod tests {
     #[test]
     fn the_manifest_is_the_packages_own_with_another_name_and_the_repositorys_tests() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let text = manifest(root, &root.join("labs/work/expiry"), "lab-expiry").unwrap();
+        let text = manifest(root, &root.join("labs/work/expiry"), "lab-expiry", "0badcafe").unwrap();
         let manifest: Table = text.parse().unwrap();
         let own: Table = read(&root.join(PACKAGE).join("Cargo.toml")).unwrap().parse().unwrap();
         assert_eq!(manifest["package"]["name"].as_str(), Some("lab-expiry"));
+        assert_eq!(manifest["package"]["metadata"]["lab"]["made-from"].as_str(), Some("0badcafe"));
         assert_eq!(manifest["lib"]["name"].as_str(), Some(PACKAGE));
         assert_eq!(manifest["dependencies"], own["dependencies"]);
         assert_eq!(manifest["dev-dependencies"], own["dev-dependencies"]);

@@ -97,6 +97,12 @@ pub enum LabError {
         "cargo cannot be run ({0}); labs are compiled: install a Rust toolchain (https://rustup.rs), or mend the PATH"
     )]
     NoCargo(io::Error),
+    /// The compiler cannot compile anything.
+    #[error(
+        "the compiler cannot compile even an empty program, so this is no fault of yours: {0}\n\
+         Is the toolchain whole (`rustup show`), is there a linker (`cc`), is there room on the disk (`df -h`)?"
+    )]
+    NoCompiler(String),
     /// The lab's program does not speak as it should.
     #[error("the lab's program {0}")]
     Program(String),

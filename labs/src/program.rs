@@ -124,46 +124,74 @@ pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<
     workshop.refresh()?;
     let target = target_dir(workshop);
     if lab.exercise.is_some() {
-        return build_exercise(workshop, lab, &target);
+        return build_exercise(workshop, lab);
     }
     let mut cargo = cargo(workshop, lab, "build", &target);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let status = cargo.stdin(Stdio::null()).status().map_err(LabError::NoCargo)?;
+    let status = cargo.status().map_err(LabError::NoCargo)?;
+    if !status.success() {
+        try_compiler(workshop.root())?;
+        return Ok(None);
+    }
     let folder = match profile {
         Profile::Release => "release",
         Profile::Debug => "debug",
     };
-    let path = target.join(folder).join(program_of(lab));
-    Ok(status.success().then_some(Program { path, harness: None }))
+    Ok(Some(Program { path: target.join(folder).join(program_of(lab)), harness: None }))
 }
 
-/// With its tests and examples. It is built as `cargo test` builds phase 0 in the repository: its own code optimised,
-/// since it would be tested for minutes otherwise, and all else as it is.
-fn build_exercise(workshop: &Workshop, lab: &Lab, target: &Path) -> Result<Option<Program>, LabError> {
-    let mut cargo = cargo(workshop, lab, "test", target);
-    cargo.args(["--no-run", "--message-format=json-render-diagnostics", "--config"]);
-    cargo.arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(LabError::NoCargo)?;
+/// With its tests and examples.
+fn build_exercise(workshop: &Workshop, lab: &Lab) -> Result<Option<Program>, LabError> {
+    workshop.renew_manifest(lab)?;
+    let mut cargo = cargo_on_exercise(workshop, lab, "test");
+    cargo.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
+    let output = cargo.output().map_err(LabError::NoCargo)?;
     if !output.status.success() {
+        try_compiler(workshop.root())?;
         return Ok(None);
     }
     let harness = Harness::of_build(lab, &String::from_utf8_lossy(&output.stdout))?;
     Ok(Some(Program { path: harness.program().to_owned(), harness: Some(harness) }))
 }
 
+/// As `cargo test` builds phase 0 in the repository: its own code optimised, since it would be tested for minutes
+/// otherwise, and all else as it is.
+pub(crate) fn cargo_on_exercise(workshop: &Workshop, lab: &Lab, word: &str) -> Command {
+    let mut cargo = cargo(workshop, lab, word, &target_dir(workshop));
+    cargo.arg("--config").arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
+    cargo
+}
+
 /// Cargo, asked to do something with a lab's crate.
-pub(crate) fn cargo(workshop: &Workshop, lab: &Lab, word: &str, target: &Path) -> Command {
+fn cargo(workshop: &Workshop, lab: &Lab, word: &str, target: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([word, "--quiet", "--package", &program_of(lab)]);
     cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
     cargo.arg("--target-dir").arg(target);
+    // Else programs would stand in a folder of that target's name.
+    cargo.env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null());
     cargo
 }
 
+/// Compiles a program of one line, as the repository's toolchain does it: if even that fails, the fault is not the
+/// learner's.
+fn try_compiler(root: &Path) -> Result<(), LabError> {
+    let dir = tempfile::tempdir().map_err(|e| LabError::io(&env::temp_dir(), e))?;
+    let source = dir.path().join("nothing.rs");
+    fs::write(&source, "fn main() {}\n").map_err(|e| LabError::io(&source, e))?;
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.arg(&source).arg("-o").arg(dir.path().join("nothing")).current_dir(root).stdin(Stdio::null());
+    let output = rustc.output().map_err(|e| LabError::NoCompiler(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(LabError::NoCompiler(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
 /// The repository's own build folder, so that libraries are compiled once.
-pub(crate) fn target_dir(workshop: &Workshop) -> PathBuf {
+fn target_dir(workshop: &Workshop) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workshop.root().join("target"), PathBuf::from)
 }
 

@@ -12,7 +12,7 @@
 //! Invariants: a crate appears whole or not at all (it is written beside its place and renamed); nothing that the learner
 //! wrote is replaced before a copy of it stands in `.backup`; what does not compile in one lab stops no other, since only
 //! folders with a manifest are members, and only the lab that was asked for is built. It builds into the repository's own
-//! build folder, and with its lock file, so that libraries are compiled once.
+//! build folder, and with its lock file, so that libraries are compiled once. Labs may be built at the same time.
 
 use crate::{
     LabError,
@@ -165,6 +165,40 @@ impl Workshop {
         Ok(Some(backup))
     }
 
+    /// Whether the course has changed since a lab was begun: its starter or its reference is no longer what it was then.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn is_behind(&self, lab: &Lab) -> Result<bool, LabError> {
+        let now = self.made_from(lab)?;
+        Ok(self.noted(lab)?.is_some_and(|noted| noted != now))
+    }
+
+    /// The state of the course that a lab was made from, as its manifest has it.
+    fn noted(&self, lab: &Lab) -> Result<Option<String>, LabError> {
+        let path = self.place(lab).join("Cargo.toml");
+        // Whoever broke their manifest hears so from cargo.
+        let Ok(manifest) = read(&path)?.parse::<Table>() else { return Ok(None) };
+        let noted = ["package", "metadata", "lab", "made-from"]
+            .iter()
+            .try_fold(&Value::Table(manifest), |value, key| value.get(key))
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        Ok(noted)
+    }
+
+    /// Tells one state of the lab's own files in the repository from another.
+    fn made_from(&self, lab: &Lab) -> Result<String, LabError> {
+        let mut hash = crc32fast::Hasher::new();
+        for files in [starter_files(&self.root, lab)?, reference_files(&self.root, lab)?] {
+            for (name, text) in files {
+                hash.update(name.as_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
+        Ok(format!("{:08x}", hash.finalize()))
+    }
+
     /// Writes the workspace's manifest and lock file as the repository has them now: an update of the repository in the
     /// middle of a lab so reaches it with the next build.
     ///
@@ -172,8 +206,34 @@ impl Workshop {
     /// When files cannot be read or written.
     pub fn refresh(&self) -> Result<(), LabError> {
         let manifest = self.workspace_text()?;
-        write(&self.dir.join("Cargo.toml"), &manifest)?;
-        write(&self.dir.join("Cargo.lock"), &read(&self.root.join("Cargo.lock"))?)
+        self.replace("Cargo.toml", &manifest)?;
+        self.replace("Cargo.lock", &read(&self.root.join("Cargo.lock"))?)
+    }
+
+    /// Writes an exercise's manifest as the repository has it now: it names the checks, whatever the learner did to it.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn renew_manifest(&self, lab: &Lab) -> Result<(), LabError> {
+        let made_from = self.noted(lab)?.map_or_else(|| self.made_from(lab), Ok)?;
+        self.replace(&format!("{}/Cargo.toml", lab.slug), &self.exercise_manifest(lab, &made_from)?)
+    }
+
+    fn exercise_manifest(&self, lab: &Lab, made_from: &str) -> Result<String, LabError> {
+        exercise::manifest(&self.root, &self.place(lab), &program_of(lab), made_from)
+    }
+
+    /// Writes a file of the workspace whole: cargo may read it at this moment, for another lab.
+    fn replace(&self, name: &str, text: &str) -> Result<(), LabError> {
+        let path = self.dir.join(name);
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        let fresh = tempfile::Builder::new().prefix(".making-").tempfile_in(&self.dir);
+        let fresh = fresh.map_err(|e| LabError::io(&self.dir, e))?;
+        fs::write(fresh.path(), text).map_err(|e| LabError::io(fresh.path(), e))?;
+        fresh.persist(&path).map_err(|e| LabError::io(&path, e.error))?;
+        Ok(())
     }
 
     /// The crates that have a manifest. Others are left out: cargo would refuse all for the sake of one.
@@ -234,7 +294,7 @@ impl Workshop {
     /// The crate may use whatever the craft uses.
     fn manifest_text(&self, lab: &Lab) -> Result<String, LabError> {
         if lab.exercise.is_some() {
-            return exercise::manifest(&self.root, &self.place(lab), &program_of(lab));
+            return self.exercise_manifest(lab, &self.made_from(lab)?);
         }
         let mut names = vec!["contracts".to_owned(), "craft".to_owned(), "lab-kit".to_owned()];
         for manifest in ["crafts/1-ingest/Cargo.toml", "crafts/1-ingest/phases/Cargo.toml"] {
@@ -250,8 +310,10 @@ impl Workshop {
         let dependencies: String = names.iter().map(|name| format!("{name}.workspace = true\n")).collect();
         Ok(format!(
             "[package]\nname = \"lab-{}\"\nversion = \"0.0.0\"\nedition.workspace = true\npublish = false\n\n\
+             # The state of the course that it was made from.\n[package.metadata.lab]\nmade-from = \"{}\"\n\n\
              [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[dependencies]\n{dependencies}",
             lab.slug,
+            self.made_from(lab)?,
             program_of(lab)
         ))
     }

@@ -10,6 +10,7 @@ use labs::{
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 use tempfile::TempDir;
 
@@ -103,7 +104,7 @@ fn of_an_exercise_new_files_are_kept_and_the_manifest_is_made_anew() {
     let manifest = place.join("Cargo.toml");
     let made = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, made.replace("exercises", "easier")).unwrap();
-    workshop.refresh(&lab).unwrap();
+    workshop.renew_manifest(&lab).unwrap();
     assert_eq!(fs::read_to_string(&manifest).unwrap(), made, "the checks are the repository's again");
     assert_eq!(fs::read_to_string(place.join("src/main.rs")).unwrap(), "// mine");
 
@@ -211,6 +212,54 @@ fn a_folder_that_was_deleted_half_way_is_kept_and_stops_no_other_lab() {
     workshop.start(&broken).unwrap();
     let kept = workshop.dir().join(".backup/single-pass-json-1").join(broken.main_file());
     assert_eq!(fs::read_to_string(kept).unwrap(), "// mine");
+}
+
+#[test]
+fn an_update_of_the_course_in_the_middle_of_a_lab_is_noticed() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let lab = lab(&catalogue, "single-pass-json");
+    let place = workshop.start(&lab).unwrap();
+    assert!(!workshop.is_behind(&lab).unwrap());
+    fs::write(place.join(lab.main_file()), "// mine").unwrap();
+    assert!(!workshop.is_behind(&lab).unwrap(), "what the learner does is no update");
+
+    // What an update changes is the lab: here another function has become a hole.
+    let updated = Lab { starter: Starter::Holes(vec!["Reader::new".to_owned()]), ..lab.clone() };
+    assert!(workshop.is_behind(&updated).unwrap());
+    assert_eq!(fs::read_to_string(place.join(lab.main_file())).unwrap(), "// mine");
+
+    // A manifest that the learner broke is cargo's to complain about.
+    fs::write(place.join("Cargo.toml"), "[package").unwrap();
+    assert!(!workshop.is_behind(&updated).unwrap());
+}
+
+#[test]
+fn a_workspace_that_is_read_while_it_is_made_anew_is_never_half_of_one() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    workshop.start(&lab(&catalogue, "single-pass-json")).unwrap();
+    workshop.refresh().unwrap();
+    let path = workshop.dir().join("Cargo.toml");
+    let whole = fs::read_to_string(&path).unwrap();
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    workshop.refresh().unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().modified().unwrap(),
+        before,
+        "nothing to say: nothing is written"
+    );
+    workshop.start(&lab(&catalogue, "sharded-limiter")).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| workshop.refresh().unwrap());
+        }
+        for _ in 0..1_000 {
+            let found = fs::read_to_string(&path).unwrap();
+            assert!(found == whole || found.contains("\"sharded-limiter\""), "{found}");
+            assert!(found.ends_with('\n') && found.parse::<toml::Table>().is_ok(), "{found}");
+        }
+    });
 }
 
 #[test]

@@ -43,6 +43,8 @@ enum Command {
     Peers(Peers),
     /// Show where a phase spends its processor time, as a flame graph
     Profile(ProfileArguments),
+    /// Sample what each step of the course sets out to remove, for the book
+    Profiles(Profiles),
     /// Hold two results files against each other, as ratios
     Compare(Compare),
     /// Write a report, or the book's tables, from a results file
@@ -137,6 +139,22 @@ struct ProfileArguments {
 }
 
 #[derive(Args, Debug)]
+struct Profiles {
+    /// How long each
+    #[arg(long, default_value_t = 5.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// What samples' values are derived from
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Where the results go
+    #[arg(long, default_value = "benches/results/craft1-profiles.json")]
+    out: PathBuf,
+    /// The results on stdout too
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
 struct Compare {
     /// The one
     a: PathBuf,
@@ -200,6 +218,7 @@ fn main() -> ExitCode {
         Command::Craft1(arguments) => craft1(&arguments),
         Command::Peers(arguments) => peers(&arguments),
         Command::Profile(arguments) => profile(&arguments),
+        Command::Profiles(arguments) => profiles(&arguments),
         Command::Compare(arguments) => compare(&arguments),
         Command::Report(arguments) => report(&arguments),
     })
@@ -307,6 +326,20 @@ fn profile(arguments: &ProfileArguments) -> Result<()> {
     Ok(())
 }
 
+fn profiles(arguments: &Profiles) -> Result<()> {
+    let run = Run::begin(&Phases((0..=99).collect()))?;
+    let loads = loads::craft1(arguments.seed);
+    let steps: Vec<_> = run.subjects.iter().filter_map(|subject| subject.phase.clone()).collect();
+    let watch = &mut |what: &str| eprintln!("sampling {what}");
+    let profiles = profile::before_steps(&run.phase_server, &steps, &loads, arguments.seconds, watch)?;
+    let (seed, seconds) = (arguments.seed, arguments.seconds);
+    let workload =
+        Workload { seed, rounds: 1, seconds, pinned_to_cores: run.pinning.cores, loads: Vec::new() };
+    let reproduce = format!("cargo craft bench profiles --seconds {seconds} --seed {seed}");
+    let results = run.results("craft1-profiles", reproduce, workload, run.subjects.clone(), Vec::new());
+    deliver(&Results { profiles, ..results }, &run.root.join(&arguments.out), arguments.json)
+}
+
 /// What every measurement begins with.
 struct Run {
     begun: Instant,
@@ -360,6 +393,7 @@ impl Run {
             slices,
             counts: Vec::new(),
             parts: Vec::new(),
+            profiles: Vec::new(),
             again: Vec::new(),
         }
     }

@@ -1,7 +1,10 @@
 //! The book's tables: one Markdown file each, which chapters include. A figure in the book is so always a measured one.
 
-use super::table::{self, Table};
-use crate::results::Results;
+use super::{
+    table::{self, Table},
+    text::figure,
+};
+use crate::results::{Before, Results};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -27,6 +30,12 @@ pub fn book(results: &Results, peers: Option<&Results>, directory: &Path) -> Res
 /// Each with its name and where its figures come from.
 fn tables(results: &Results, peers: Option<&Results>) -> Vec<(String, Table, String)> {
     let origin = table::origin(results);
+    if !results.profiles.is_empty() {
+        let row = |before: &Before| {
+            (format!("before-{}", before.step), table::before(before), format!("{}{origin}", sampled(before)))
+        };
+        return results.profiles.iter().map(row).collect();
+    }
     let both = peers.map_or(origin.clone(), |peers| format!("{origin}; {}", table::origin(peers)));
     let mut tables = vec![
         ("goals".to_owned(), table::goals(results, peers), both),
@@ -46,6 +55,13 @@ fn tables(results: &Results, peers: Option<&Results>) -> Vec<(String, Table, Str
     tables
 }
 
+/// What was sampled, in front of where.
+fn sampled(before: &Before) -> String {
+    let rate = figure(before.ok_per_s);
+    let cores = before.cores.map_or(String::new(), |cores| format!(", using {} of a core", figure(cores)));
+    format!("sampling {} under `{}` at {rate} requests/s{cores}: ", before.subject, before.load)
+}
+
 fn markdown(table: &Table, origin: &str) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
     let line =
@@ -63,7 +79,7 @@ fn markdown(table: &Table, origin: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::example;
+    use crate::{results::tests::example, server::Hot};
 
     #[test]
     fn every_table_says_how_and_where_it_was_measured() {
@@ -89,6 +105,29 @@ mod tests {
                 text.lines().take_while(|l| l.starts_with('|')).all(|l| l.matches(" | ").count() == columns)
             );
         }
+    }
+
+    #[test]
+    fn profiles_are_a_table_each_that_says_what_was_sampled() {
+        let directory = tempfile::tempdir().unwrap();
+        let hot = Hot { function: "parse".to_owned(), own: 0.25, total: 0.5 };
+        let before = Before {
+            step: 3,
+            subject: "phase2".to_owned(),
+            load: "fifty".to_owned(),
+            ok_per_s: 900.0,
+            cores: Some(0.75),
+            top: vec![hot],
+        };
+        let results = Results { bench: "profiles".to_owned(), profiles: vec![before], ..example() };
+        let written = book(&results, None, directory.path()).unwrap();
+        assert_eq!(written, [directory.path().join("profiles-before-3.md")]);
+        let text = fs::read_to_string(&written[0]).unwrap();
+        assert!(text.contains("| 25 % | 50 % | `parse` |"), "{text}");
+        assert!(
+            text.contains("sampling phase2 under `fifty` at 900 requests/s, using 0.75 of a core"),
+            "{text}"
+        );
     }
 
     #[test]

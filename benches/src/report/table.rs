@@ -4,7 +4,8 @@ use super::text::{figure, latency, megabytes};
 use crate::{
     goals::{self, Goal},
     loads::Load,
-    results::{Part, Results},
+    results::{Before, Part, Results},
+    server::Hot,
     stats::{Estimate, Spread},
     summary::{self, Figures, Step},
 };
@@ -17,6 +18,9 @@ pub(super) struct Table {
     pub(super) columns: Vec<&'static str>,
     pub(super) rows: Vec<Vec<String>>,
 }
+
+/// Rows of a profile: what comes after them is noise.
+const HOT_SHOWN: usize = 8;
 
 /// What was not seen.
 const NONE: &str = "—";
@@ -39,6 +43,29 @@ pub(super) fn goals(results: &Results, peers: Option<&Results>) -> Table {
     };
     let goals = goals::craft1(results, peers);
     Table::new(["what", "to reach", "measured", "reached"], goals.into_iter().map(row))
+}
+
+/// Where a phase spends its processor time: the few functions that a reader looks at.
+pub(super) fn before(before: &Before) -> Table {
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let row = |hot: &Hot| [percent(hot.own), percent(hot.total), format!("`{}`", short(&hot.function))];
+    Table::new(["itself", "with what it calls", "function"], before.top.iter().take(HOT_SHOWN).map(row))
+}
+
+/// Without the types that a generic function was made for, and without the ends of the compiler's own marks.
+fn short(function: &str) -> String {
+    let (mut text, mut depth) = (String::new(), 0_u32);
+    for letter in function.chars() {
+        match letter {
+            // `<T as Trait>::method` begins with one, and is all there is to tell.
+            '<' if !text.is_empty() => depth += 1,
+            // An arrow ends nothing.
+            '>' if depth > 0 => depth -= 1,
+            _ if depth == 0 => text.push(letter),
+            _ => {}
+        }
+    }
+    text.replace("::::", "::").trim_end_matches("::").replace('`', "")
 }
 
 /// Each phase against the one before.
@@ -251,6 +278,14 @@ mod tests {
         assert_eq!(row[5], "1,000 → 3,000 (3.00 ×)");
         assert!(row[6].starts_with("2.10 × ["), "{row:?}");
         assert_eq!(row[7], "gains");
+    }
+
+    #[test]
+    fn a_function_is_told_without_what_it_was_made_for() {
+        assert_eq!(short("a::b::call"), "a::b::call");
+        assert_eq!(short("a::b<c::D<E>>::call"), "a::b::call");
+        assert_eq!(short("core::iter::adapters::Map<I,F>::next::<u8>"), "core::iter::adapters::Map::next");
+        assert_eq!(short("<a::B<C> as d::E>::call"), "<a::B as d::E>::call");
     }
 
     #[test]

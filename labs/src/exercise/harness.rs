@@ -108,19 +108,17 @@ impl Harness {
 
     fn test_some(&self, names: &[String], tell: &mut dyn FnMut(Tested)) -> Result<Option<End>, LabError> {
         let checks = self.checks()?;
-        for name in names {
-            let end = if let Some(check) = checks.iter().find(|check| shown(check) == *name) {
-                self.run_checks(std::slice::from_ref(check), tell)?
-            } else if name == REST {
-                self.run_rest(tell)?
-            } else {
-                self.run_other(name, &checks, tell)?
-            };
-            if end.is_some() {
-                return Ok(end);
+        let (ours, others): (Vec<&String>, Vec<&String>) =
+            names.iter().partition(|name| checks.iter().any(|check| shown(check) == **name));
+        let chosen: Vec<String> =
+            checks.iter().filter(|check| ours.contains(&&shown(check))).cloned().collect();
+        let mut end = self.run_checks(&chosen, tell)?;
+        for name in others {
+            if end.is_none() {
+                end = if name == REST { self.run_rest(tell)? } else { self.run_other(name, &checks, tell)? };
             }
         }
-        Ok(None)
+        Ok(end)
     }
 
     /// One of the rest, as it was called when it broke.
