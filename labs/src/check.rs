@@ -64,12 +64,11 @@ pub fn check(
     }
     let judged = judge(&program, lab, tell)?;
     words.extend(judged.iter().map(|judgement| judgement.words.clone()));
-    let outcome = Outcome::judged(&judged);
+    let outcome = progress::outcome(&judged);
     if outcome == Outcome::Passed {
         words.push(done(lab));
     }
-    let ratio = judged.iter().find_map(|judgement| judgement.ratio);
-    progress::append(workshop.dir(), &progress::Entry::new(lab, workshop, outcome, ratio)?)?;
+    progress::append(workshop.dir(), &progress::entry(lab, workshop, outcome, &judged)?)?;
     Ok(Checked { passed: !outcome.fails(), words })
 }
 
@@ -92,7 +91,7 @@ fn keep(
     words: Vec<String>,
 ) -> Result<Checked, LabError> {
     if names.is_empty() {
-        progress::append(workshop.dir(), &progress::Entry::new(lab, workshop, outcome, None)?)?;
+        progress::append(workshop.dir(), &progress::entry(lab, workshop, outcome, &[])?)?;
     }
     Ok(Checked { passed: false, words })
 }

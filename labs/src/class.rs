@@ -24,7 +24,7 @@ use crate::{
     catalogue::{Catalogue, Form, Gate, Lab},
     gate::{self, Judgement, ROUNDS_MIN, ROUNDS_MORE, Stop, power::Power},
     program::{self, Counted, End, Profile, Program, Tested},
-    progress::{Outcome, source_hash},
+    progress::{self, Outcome, source_hash},
     read,
     workshop::{Workshop, starter_files},
 };
@@ -376,7 +376,7 @@ impl Desk {
     }
 
     fn judge(&mut self, judgement: &Judgement) {
-        self.outcome = self.outcome.min(Outcome::judged(std::slice::from_ref(judgement)));
+        self.outcome = self.outcome.min(progress::outcome(std::slice::from_ref(judgement)));
         self.ratio = judgement.ratio.or(self.ratio);
         self.words.push(judgement.words.clone());
     }

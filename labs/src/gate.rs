@@ -74,6 +74,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// How many times the form before the learner's is. A count has none: nothing is a multiple of no allocations.
     pub ratio: Option<Estimate>,
+    /// How many times the form before the reference is, in the same rounds.
+    pub reference: Option<Estimate>,
     /// What happened, and what to do next.
     pub words: String,
 }
@@ -174,17 +176,23 @@ pub fn count(counted: &Counted, at_most: f64) -> Judgement {
         );
         (Verdict::NotYet, words)
     };
-    Judgement { verdict, ratio: None, words }
+    Judgement { verdict, ratio: None, reference: None, words }
 }
 
 impl Judgement {
     /// Tells what was decided, or why nothing was.
     pub fn of(decided: &Result<Look, Stop>, power: Power) -> Self {
         match decided {
-            Ok(look) => Self { verdict: look.verdict, ratio: Some(look.mine), words: words(look, power) },
+            Ok(look) => Self {
+                verdict: look.verdict,
+                ratio: Some(look.mine),
+                reference: Some(look.reference),
+                words: words(look, power),
+            },
             Err(Stop::Unverified(why)) => Self {
                 verdict: Verdict::Unverified,
                 ratio: None,
+                reference: None,
                 words: format!(
                     "Not verified: {why}. Only work that is done counts, however fast the answer is. Mend this before \
                      you look at the speed."
@@ -193,6 +201,7 @@ impl Judgement {
             Err(Stop::NotMeasurable(why)) => Self {
                 verdict: Verdict::NotMeasurable,
                 ratio: None,
+                reference: None,
                 words: format!(
                     "Not measurable here: {why}. This is no failure of yours: your tests hold. Try again, and if it \
                      stays like this, please report it."

@@ -1,65 +1,37 @@
-//! What a learner has done: one line a check, appended and never changed, in the learner's own folder. Nothing leaves the
-//! machine.
+//! What a learner has done, as the engine writes it: one line a check, appended and never changed, in the learner's own
+//! folder. Nothing leaves the machine. What a line says, and how it is read, stands in [`course::progress`], which the page
+//! reads too.
 //!
-//! ```text
-//! {"at":"2026-01-31T12:00:00Z","slug":"single-pass-json","verdict":"passed","ratio":1.9,"interval":[1.8,2.0],
-//!  "source_hash":"9d1c5b21","machine":"…"}
-//! ```
-//!
-//! Lines are keyed by the lab's slug, which never changes, so that progress survives every reordering of the course.
 //! A line that a crash or a full disk cut short is passed over, and the next one begins on a line of its own.
 
 use crate::{
     LabError,
-    catalogue::Lab,
+    catalogue::{Catalogue, Gate, Lab},
     gate::{Judgement, Verdict},
     workshop::Workshop,
 };
+pub use benches::report::figure;
 use benches::stats::Estimate;
-use serde::{Deserialize, Serialize};
+pub use course::progress::{Entry, FILE, LabName, Map, Next, Outcome, Progress, Ratio, Row, State};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-/// The file, in the folder of the learner's crates.
-pub const FILE: &str = "progress.jsonl";
-
-/// How a check ended, from the worst to the best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The compiler found errors.
-    DoesNotCompile,
-    /// A test breaks, or hangs.
-    Broken,
-    /// All tests hold; what was answered with 2xx under load is not in the log.
-    Unverified,
-    /// All tests hold; it is not fast enough.
-    NotYet,
-    /// All tests hold; the reference gains nothing on this machine.
-    NotMeasurable,
-    /// All tests hold; the machine was too noisy to measure on.
-    TooNoisy,
-    /// All tests hold; it is too close to what is asked.
-    Unclear,
-    /// All of it holds.
-    Passed,
+/// The labs, as the map of the course names them.
+pub fn names(catalogue: &Catalogue) -> Vec<LabName> {
+    let name = |lab: &Lab| LabName { slug: lab.slug.clone(), phase: lab.number(), title: lab.title.clone() };
+    catalogue.labs.iter().map(name).collect()
 }
 
-impl Outcome {
-    /// Of what the gates said, once all tests held: the worst of it. Where nothing is asked, all of it holds.
-    pub fn judged(judged: &[Judgement]) -> Self {
-        judged.iter().map(|judgement| Self::of(judgement.verdict)).min().unwrap_or(Self::Passed)
-    }
+/// Of what the gates said, once all tests held: the worst of it. Where nothing is asked, all of it holds.
+pub fn outcome(judged: &[Judgement]) -> Outcome {
+    judged.iter().map(|judgement| judgement.verdict.into()).min().unwrap_or(Outcome::Passed)
+}
 
-    /// Whether the learner has something to mend.
-    pub fn fails(self) -> bool {
-        self <= Self::NotYet
-    }
-
-    fn of(verdict: Verdict) -> Self {
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Passed => Self::Passed,
             Verdict::NotYet => Self::NotYet,
@@ -71,103 +43,38 @@ impl Outcome {
     }
 }
 
-/// One check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When, RFC 3339 in UTC.
-    pub at: String,
-    /// Of which lab.
-    pub slug: String,
-    /// How it ended.
-    pub verdict: Outcome,
-    /// How many times the form before the learner's was, if that was measured.
-    pub ratio: Option<f64>,
-    /// The 95 % interval of that.
-    pub interval: Option<(f64, f64)>,
-    /// [`source_hash`] of what was checked.
-    pub source_hash: String,
-    /// On which machine, in words.
-    pub machine: String,
+/// A check of what the learner wrote, which ends now. `judged` is what the lab's gates said, in their order, as far as
+/// they came.
+///
+/// # Errors
+/// When what the learner wrote cannot be read.
+pub fn entry(
+    lab: &Lab,
+    workshop: &Workshop,
+    outcome: Outcome,
+    judged: &[Judgement],
+) -> Result<Entry, LabError> {
+    let measured = judged.iter().zip(&lab.gates).find(|(judgement, _)| judgement.ratio.is_some());
+    let mine = measured.and_then(|(judgement, _)| judgement.ratio).map(ratio);
+    Ok(Entry {
+        at: jiff::Timestamp::now().to_string(),
+        slug: lab.slug.clone(),
+        verdict: outcome,
+        ratio: mine.map(|mine| mine.ratio),
+        interval: mine.map(|mine| mine.interval),
+        load: measured.and_then(|(_, gate)| load(gate)),
+        reference: measured.and_then(|(judgement, _)| judgement.reference).map(ratio),
+        source_hash: source_hash(&workshop.place(lab))?,
+        machine: machine(),
+    })
 }
 
-impl Entry {
-    /// Of a check of what the learner wrote, which ends now.
-    ///
-    /// # Errors
-    /// When what the learner wrote cannot be read.
-    pub fn new(
-        lab: &Lab,
-        workshop: &Workshop,
-        outcome: Outcome,
-        ratio: Option<Estimate>,
-    ) -> Result<Self, LabError> {
-        Ok(Self {
-            at: jiff::Timestamp::now().to_string(),
-            slug: lab.slug.clone(),
-            verdict: outcome,
-            ratio: ratio.map(|ratio| ratio.median),
-            interval: ratio.map(|ratio| (ratio.low, ratio.high)),
-            source_hash: source_hash(&workshop.place(lab))?,
-            machine: machine(),
-        })
-    }
-
-    /// Whether all of it held.
-    pub fn is_passed(&self) -> bool {
-        self.verdict == Outcome::Passed
-    }
-
-    /// Whether all tests held, and nothing that was measured speaks against it.
-    pub fn is_right(&self) -> bool {
-        !self.verdict.fails()
-    }
+fn ratio(estimate: Estimate) -> Ratio {
+    Ratio { ratio: estimate.median, interval: (estimate.low, estimate.high) }
 }
 
-/// Everything that was done.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// In the order of time.
-    pub entries: Vec<Entry>,
-    /// Lines that say nothing, since they were cut short or belong to another version of this program.
-    pub unreadable: usize,
-}
-
-impl Progress {
-    /// Of the learner who works in this folder. Where nothing was checked yet, it is empty.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn read(dir: &Path) -> Result<Self, LabError> {
-        let path = dir.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(LabError::io(&path, error)),
-        };
-        let mut progress = Self::default();
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(entry) => progress.entries.push(entry),
-                Err(_) => progress.unreadable += 1,
-            }
-        }
-        Ok(progress)
-    }
-
-    /// The last check of a lab.
-    pub fn latest(&self, slug: &str) -> Option<&Entry> {
-        self.of(slug).last()
-    }
-
-    /// The best check of a lab; of two that are as good, the one with the higher ratio, and then the later one.
-    pub fn best(&self, slug: &str) -> Option<&Entry> {
-        let ratio = |entry: &Entry| entry.ratio.unwrap_or(0.0);
-        self.of(slug).max_by(|a, b| a.verdict.cmp(&b.verdict).then(ratio(a).total_cmp(&ratio(b))))
-    }
-
-    fn of(&self, slug: &str) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.slug == slug)
-    }
+fn load(gate: &Gate) -> Option<String> {
+    if let Gate::Load { load, .. } = gate { Some(load.clone()) } else { None }
 }
 
 /// Adds a check to what the learner who works in this folder has done.
@@ -196,8 +103,8 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// Says whether two checks were of the same source: the CRC-32 of the names and texts of all files below `src/` and `examples/`. It is
-/// meant to tell changes from none, and not to prove anything to anybody.
+/// Says whether two checks were of the same source: the CRC-32 of the names and texts of all files below `src/`, and below
+/// `examples/` if there are any. It is meant to tell changes from none, and not to prove anything to anybody.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -251,46 +158,41 @@ pub(crate) fn machine() -> String {
 mod tests {
     use super::*;
 
-    fn entry(slug: &str, verdict: Outcome, ratio: Option<f64>) -> Entry {
+    fn checked(slug: &str, verdict: Outcome, ratio: Option<f64>) -> Entry {
         Entry {
             at: "2026-01-31T12:00:00Z".to_owned(),
             slug: slug.to_owned(),
             verdict,
             ratio,
             interval: ratio.map(|ratio| (ratio - 0.1, ratio + 0.1)),
+            load: None,
+            reference: None,
             source_hash: "0badcafe".to_owned(),
             machine: "a machine, 2 cores".to_owned(),
         }
+    }
+
+    fn judgement(verdict: Verdict) -> Judgement {
+        Judgement { verdict, ratio: None, reference: None, words: String::new() }
     }
 
     #[test]
     fn what_was_done_is_read_back_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Progress::read(dir.path()).unwrap(), Progress::default(), "nothing was done yet");
-        let entries = [entry("a", Outcome::Broken, None), entry("b", Outcome::Passed, Some(1.9))];
+        let entries = [checked("a", Outcome::Broken, None), checked("b", Outcome::Passed, Some(1.9))];
         entries.iter().for_each(|entry| append(dir.path(), entry).unwrap());
         let progress = Progress::read(dir.path()).unwrap();
         assert_eq!((&progress.entries[..], progress.unreadable), (&entries[..], 0));
     }
 
     #[test]
-    fn the_form_of_a_line_is_what_others_read() {
-        let line = serde_json::to_string(&entry("a", Outcome::NotYet, Some(1.5))).unwrap();
-        assert_eq!(
-            line,
-            r#"{"at":"2026-01-31T12:00:00Z","slug":"a","verdict":"not-yet","ratio":1.5,"interval":[1.4,1.6],"source_hash":"0badcafe","machine":"a machine, 2 cores"}"#
-        );
-        let from_later = line.replace(r#""slug""#, r#""mood":"fine","slug""#);
-        assert!(serde_json::from_str::<Entry>(&from_later).is_ok(), "a later version may say more");
-    }
-
-    #[test]
     fn a_line_cut_short_anywhere_loses_itself_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let (first, second, third) = (
-            entry("a", Outcome::Broken, None),
-            entry("a", Outcome::NotYet, None),
-            entry("a", Outcome::Passed, None),
+            checked("a", Outcome::Broken, None),
+            checked("a", Outcome::NotYet, None),
+            checked("a", Outcome::Passed, None),
         );
         append(dir.path(), &first).unwrap();
         let path = dir.path().join(FILE);
@@ -312,55 +214,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_lose_their_line_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), b"\xff\xfe\x00\n\n").unwrap();
-        append(dir.path(), &entry("a", Outcome::Passed, None)).unwrap();
-        let progress = Progress::read(dir.path()).unwrap();
-        assert_eq!((progress.entries.len(), progress.unreadable), (1, 1));
-    }
-
-    #[test]
     fn checks_that_end_at_the_same_time_are_all_kept() {
         let dir = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    (0..20).for_each(|_| append(dir.path(), &entry("a", Outcome::Passed, None)).unwrap())
+                    (0..20).for_each(|_| append(dir.path(), &checked("a", Outcome::Passed, None)).unwrap())
                 });
             }
         });
         let progress = Progress::read(dir.path()).unwrap();
         assert_eq!((progress.entries.len(), progress.unreadable), (160, 0));
-    }
-
-    #[test]
-    fn the_best_check_is_kept_however_it_went_on() {
-        let entries = vec![
-            entry("a", Outcome::NotYet, Some(9.0)),
-            entry("a", Outcome::Passed, Some(1.5)),
-            entry("a", Outcome::Passed, Some(2.5)),
-            entry("b", Outcome::Passed, Some(7.0)),
-            entry("a", Outcome::Unclear, Some(2.0)),
-            entry("a", Outcome::Broken, None),
-        ];
-        let progress = Progress { entries, unreadable: 0 };
-        assert_eq!(progress.best("a").unwrap().ratio, Some(2.5));
-        assert_eq!(progress.latest("a").unwrap().verdict, Outcome::Broken);
-        assert!(progress.best("a").unwrap().is_passed());
-        assert_eq!((progress.best("c"), progress.latest("c")), (None, None));
-    }
-
-    #[test]
-    fn what_the_machine_cannot_tell_is_right_and_not_passed() {
-        let is = |verdict| (entry("a", verdict, None).is_right(), entry("a", verdict, None).is_passed());
-        assert_eq!(is(Outcome::Passed), (true, true));
-        for undecided in [Outcome::Unclear, Outcome::TooNoisy, Outcome::NotMeasurable] {
-            assert_eq!(is(undecided), (true, false));
-        }
-        for wrong in [Outcome::NotYet, Outcome::Unverified, Outcome::Broken, Outcome::DoesNotCompile] {
-            assert_eq!(is(wrong), (false, false));
-        }
     }
 
     #[test]
@@ -386,9 +250,7 @@ mod tests {
     #[test]
     fn the_worst_of_several_gates_is_the_outcome() {
         let judged = |verdicts: &[Verdict]| {
-            let judgement =
-                |verdict: &Verdict| Judgement { verdict: *verdict, ratio: None, words: String::new() };
-            Outcome::judged(&verdicts.iter().map(judgement).collect::<Vec<_>>())
+            outcome(&verdicts.iter().map(|verdict| judgement(*verdict)).collect::<Vec<_>>())
         };
         assert_eq!(judged(&[]), Outcome::Passed);
         assert_eq!(judged(&[Verdict::Passed, Verdict::Passed]), Outcome::Passed);
@@ -404,6 +266,36 @@ mod tests {
             Verdict::Unverified,
         ];
         assert!(all.iter().all(|verdict| judged(&[*verdict]).fails() == verdict.fails()));
+    }
+
+    #[test]
+    fn a_line_says_what_the_ratio_is_to_be_held_against() {
+        let catalogue = Catalogue::open(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let workshop = Workshop::new(&catalogue.root, dir.path());
+        // A lab whose gates are a counter, and then a load.
+        let lab = catalogue.find("single-pass-json").unwrap();
+        assert_eq!(lab.gates.len(), 2);
+        fs::create_dir_all(workshop.place(lab).join("src")).unwrap();
+        let counted = judgement(Verdict::Passed);
+        let estimate = |median: f64| Estimate { median, low: median - 0.5, high: median + 0.5, values: 7 };
+        let measured =
+            Judgement { ratio: Some(estimate(2.0)), reference: Some(estimate(3.0)), ..counted.clone() };
+
+        let whole = entry(lab, &workshop, Outcome::Passed, &[counted.clone(), measured]).unwrap();
+        assert_eq!((whole.ratio, whole.interval), (Some(2.0), Some((1.5, 2.5))));
+        assert_eq!(whole.reference, Some(Ratio { ratio: 3.0, interval: (2.5, 3.5) }));
+        assert_eq!(whole.load.as_deref(), Some("fifty"));
+        let counted_only = entry(lab, &workshop, Outcome::NotYet, &[counted]).unwrap();
+        assert_eq!((counted_only.ratio, counted_only.load, counted_only.reference), (None, None, None));
+    }
+
+    #[test]
+    fn the_map_names_every_lab_once_and_in_the_order_of_the_course() {
+        let catalogue = Catalogue::open(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let slugs: Vec<String> = names(&catalogue).into_iter().map(|name| name.slug).collect();
+        assert_eq!(slugs, catalogue.labs.iter().map(|lab| lab.slug.clone()).collect::<Vec<_>>());
+        assert!(names(&catalogue).iter().any(|name| name.phase == "1.3" && name.slug == "single-pass-json"));
     }
 
     #[test]

@@ -277,6 +277,7 @@ impl Workshop {
             dependencies.insert("craft".to_owned(), Value::Table(craft));
         }
         workspace.insert("dependencies".to_owned(), Value::Table(dependencies));
+        workspace.insert("lints".to_owned(), Value::Table(lints(wanted("lints").as_ref())));
         let mut manifest = Table::new();
         manifest.insert("workspace".to_owned(), Value::Table(workspace));
         if let Some(profile) = repository.get("profile") {
@@ -311,12 +312,22 @@ impl Workshop {
         Ok(format!(
             "[package]\nname = \"lab-{}\"\nversion = \"0.0.0\"\nedition.workspace = true\npublish = false\n\n\
              # The state of the course that it was made from.\n[package.metadata.lab]\nmade-from = \"{}\"\n\n\
-             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[dependencies]\n{dependencies}",
+             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[lints]\nworkspace = true\n\n\
+             [dependencies]\n{dependencies}",
             lab.slug,
             self.made_from(lab)?,
             program_of(lab)
         ))
     }
+}
+
+/// Of the repository's lints only the flags that its files are compiled with: the compiler has to know the words of a
+/// `cfg`. The house's own rules are no business of the learner's.
+fn lints(repository: Option<&Value>) -> Table {
+    const KNOWN_CFGS: &str = "unexpected_cfgs";
+    let known = repository.and_then(|lints| lints.get("rust")).and_then(|rust| rust.get(KNOWN_CFGS));
+    let rust: Table = known.map(|known| (KNOWN_CFGS.to_owned(), known.clone())).into_iter().collect();
+    Table::from_iter([("rust".to_owned(), Value::Table(rust))])
 }
 
 /// What a lab's program is called in the build folder, which all labs share.

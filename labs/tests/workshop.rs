@@ -267,3 +267,19 @@ fn a_name_that_is_no_labs_is_told_which_there_are() {
     let error = catalogue().find("json").unwrap_err().to_string();
     assert!(error.contains("\"json\"") && error.contains("single-pass-json"), "{error}");
 }
+
+/// A warning about a word that the course's own files use would be about nothing that the learner wrote.
+#[test]
+fn a_labs_crate_knows_the_flags_that_the_courses_files_are_compiled_with() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let place = workshop.start(&lab(&catalogue, "lock-free-ring")).unwrap();
+    workshop.refresh().unwrap();
+    let table = |path: &Path| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
+    let flags = |root: &Path| {
+        let lints = table(&root.join("Cargo.toml"))["workspace"]["lints"].clone();
+        lints["rust"]["unexpected_cfgs"].clone()
+    };
+    assert_eq!(flags(workshop.dir()), flags(&catalogue.root));
+    assert_eq!(table(&place.join("Cargo.toml"))["lints"]["workspace"].as_bool(), Some(true));
+}

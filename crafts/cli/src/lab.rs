@@ -1,19 +1,23 @@
 //! `craft lab`: the learner's way through the labs. The work is done by the library `labs`; here it is told.
 
+mod status;
+
 use crate::style::{Tone, out, paint, say};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use course::{TABLE_FILE, Table};
 use labs::{
     LabError,
     catalogue::{Catalogue, Lab},
     check::{self, Event},
     exercise,
     gate::measure,
-    program::{self, End, Profile, Tested, Verdict},
-    progress::Progress,
+    program::{self, End, Profile, Program, Tested, Verdict},
+    progress::{self, Map, Progress},
     prove::{self, Golden},
     workshop::{self, Workshop},
 };
+use platform::routes::page::Teller;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -21,12 +25,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
 
 /// How often `watch` looks for files that were saved.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// What a bench run wrote of the phases, for the page.
+const JOURNEY_FILE: &str = "benches/results/craft1-journey.json";
 
 #[derive(Args)]
 pub(crate) struct LabArgs {
@@ -90,7 +97,11 @@ enum LabCommand {
         lab: String,
     },
     /// Show the course as a map, and where you are in it.
-    Status,
+    Status {
+        /// As JSON, for machines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prove that labs are what they say: starters, references, wrong turns. For those who write labs.
     Prove {
         /// Only these labs.
@@ -114,7 +125,8 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
     }
     let desk = Desk::open()?;
     match &args.command {
-        LabCommand::List | LabCommand::Status => desk.map(),
+        LabCommand::List => desk.map(),
+        LabCommand::Status { json } => desk.status(*json),
         LabCommand::Start { lab } => desk.start(lab),
         LabCommand::Check { lab, tests } => desk.check(lab, tests),
         LabCommand::Watch { lab } => desk.watch(lab),
@@ -128,6 +140,15 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
         }
         LabCommand::Generate { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What the page of `craft up` shows of the course: of the learner whose labs are in `work`, or in the repository that this
+/// is. Outside of one there is nothing to show. It reads, and writes nothing.
+pub(crate) fn progress(work: Option<PathBuf>) -> Option<Teller> {
+    let desk = Desk::open().ok()?;
+    let work = work.unwrap_or_else(|| desk.workshop.dir().to_owned());
+    let labs = progress::names(&desk.catalogue);
+    Some(Arc::new(move || serde_json::json!(Map::read(&labs, &work).ok())))
 }
 
 /// The labs, and the learner's place to work.
@@ -170,6 +191,20 @@ impl Desk {
                 lab.title,
                 paint(tone, mark)
             );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn status(&self, json: bool) -> Result<ExitCode> {
+        let map = Map::read(&progress::names(&self.catalogue), self.workshop.dir())?;
+        if json {
+            out!("{}", serde_json::to_string_pretty(&map)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let path = self.catalogue.root.join(TABLE_FILE);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        for line in status::lines(&map, &Table::parse(&text)?, &paint) {
+            out!("{line}");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -226,16 +261,25 @@ impl Desk {
             bail!("{slug} does not compile; what the compiler says stands above");
         };
         let data = self.workshop.dir().join(".data").join(slug);
-        let mut command = Command::new(&program.path);
-        if lab.exercise.is_some() {
-            fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
-            command.args(exercise::words(&data, words));
-        } else {
-            command.arg("up").arg("--data").arg(&data).args(words);
-        }
-        let status = command.status().with_context(|| program.path.display().to_string())?;
+        let status = self.serving(lab, &program, &data, words)?.status();
+        let status = status.with_context(|| program.path.display().to_string())?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    }
+
+    /// A lab's program, told to serve.
+    fn serving(&self, lab: &Lab, program: &Program, data: &Path, words: &[OsString]) -> Result<Command> {
+        let mut command = Command::new(&program.path);
+        if lab.exercise.is_some() {
+            fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+            command.args(exercise::words(data, words));
+            return Ok(command);
+        }
+        let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
+        command.arg("up").arg("--data").arg(data).arg("--work").arg(self.workshop.dir());
+        command.args(["--labs", &labs]).arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
+        command.args(words);
+        Ok(command)
     }
 
     fn hint(&self, slug: &str, number: Option<u32>) -> Result<ExitCode> {

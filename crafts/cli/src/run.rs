@@ -87,6 +87,10 @@ pub(crate) struct UpArgs {
     /// Serve the book from this directory, where `craft book` builds it.
     #[arg(long, value_name = "DIR", default_value = "target/book")]
     book: PathBuf,
+    /// Show on the page how far the learner is whose labs are in this directory; without it, labs/work of the course's
+    /// repository, if this is one.
+    #[arg(long, value_name = "WORK")]
+    labs: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -130,6 +134,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
     config.agent = !args.no_agent;
     config.journey = Some(args.journey.clone());
     config.book = Some(args.book.clone());
+    config.progress = crate::lab::progress(args.labs.clone());
     args.common.apply(&mut config)?;
     foreground(&config, args.common.json)
 }

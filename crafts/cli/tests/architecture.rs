@@ -52,6 +52,12 @@ fn a_craft_knows_the_contracts_and_no_other_craft() {
 }
 
 #[test]
+fn the_platform_knows_nothing_of_the_course() {
+    let known = &dependencies()["platform"];
+    assert!(["course", "labs", "lab-kit"].iter().all(|name| !known.contains(*name)), "{known:?}");
+}
+
+#[test]
 fn phase_0_is_the_standard_library_and_the_contracts() {
     let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
     let phase0 = metadata.packages.iter().find(|p| p.name.as_str() == "phase0").unwrap();

@@ -5,48 +5,19 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 mod common;
+mod scratch;
 
 use common::{craft, text};
+use scratch::Scratch;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
-use tempfile::TempDir;
 
 const SLUG: &str = "single-pass-json";
 
-/// The repository as git knows it, in a folder whose name has a space in it.
-struct Scratch {
-    root: PathBuf,
-    _dir: TempDir,
-}
-
 impl Scratch {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let scratch = Self { root: dir.path().join("my clone"), _dir: dir };
-        let origin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(&origin).output().unwrap();
-        assert!(listed.status.success(), "{}", text(&listed.stderr));
-        for file in text(&listed.stdout).split_terminator('\0') {
-            // What is deleted and not yet committed is still listed.
-            let Ok(bytes) = fs::read(origin.join(file)) else { continue };
-            let to = scratch.root.join(file);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, bytes).unwrap();
-        }
-        scratch.git(&["init", "--quiet"]);
-        scratch.git(&["add", "--all"]);
-        scratch
-    }
-
-    fn git(&self, words: &[&str]) -> String {
-        let output = Command::new("git").args(words).current_dir(&self.root).output().unwrap();
-        assert!(output.status.success(), "git {words:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
     fn lab(&self, words: &[&str]) -> Command {
         let mut craft = craft(&[&["lab"], words].concat());
         craft.current_dir(&self.root).env_remove("CARGO_TARGET_DIR");

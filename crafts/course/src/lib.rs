@@ -1,4 +1,5 @@
-//! The course's phases: the table that names them, and each of them as a tree and as a git branch of its own.
+//! The course's phases: the table that names them, each of them as a tree and as a git branch of its own, and how far a
+//! learner is in them.
 //!
 //! The crafts hold their final form, and beside it every variant that it superseded. Nothing is kept twice: what a
 //! phase looked like is *made*, from one commit, by putting its variants where the final files stand and taking away
@@ -9,6 +10,7 @@
 //! crafts/phases.toml ──▶ table ─┐
 //!                               ├─▶ phase (slots, composition, cuts) ─▶ manifest, lock ─▶ branches, diff
 //! a commit ──▶ git ──▶ tree ────┘
+//! progress.jsonl ──▶ progress ──▶ map of the course
 //! ```
 //!
 //! Invariants: the work tree and the index are never touched; the same commit gives the same hashes; a branch with
@@ -30,6 +32,8 @@ mod manifest;
 mod lock;
 
 pub mod branches;
+
+pub mod progress;
 
 pub use table::{PhaseId, Table};
 

@@ -9,7 +9,7 @@ use crate::{
     defaults::{LogNotifier, default_rules},
     parts::{Parts, depth},
     remote::Client,
-    routes::{self, Route, Router},
+    routes::{self, Route, Router, page::Teller},
     slots::{Slots, choose},
     status::{gauges, status},
     telemetry::Telemetry,
@@ -98,6 +98,8 @@ pub struct NodeConfig {
     pub agent: bool,
     /// What a bench run wrote of the phases, for the page.
     pub journey: Option<PathBuf>,
+    /// Says how far a learner is in the course, for the page. Whoever starts the node knows of courses; it does not.
+    pub progress: Option<Teller>,
     /// Where a book was built, or will be, to be served beside the page.
     pub book: Option<PathBuf>,
 }
@@ -118,6 +120,7 @@ impl NodeConfig {
             notifier: Arc::new(LogNotifier),
             agent: true,
             journey: None,
+            progress: None,
             book: None,
         }
     }
@@ -409,7 +412,11 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(routes::alert::routes(alerter));
     }
     if config.roles.len() == Role::ALL.len() {
-        all.extend(routes::page::routes(status(config, parts), config.journey.clone()));
+        all.extend(routes::page::routes(
+            status(config, parts),
+            config.journey.clone(),
+            config.progress.clone(),
+        ));
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all

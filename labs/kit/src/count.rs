@@ -6,7 +6,7 @@
 
 use anyhow::{Result, ensure};
 use benches::phase_server::allocator;
-use std::{fs, ops::RangeInclusive};
+use std::{collections::BTreeSet, ffi::OsString, fs, ops::RangeInclusive};
 
 /// Something that can be counted of a slot.
 pub struct Counter {
@@ -38,7 +38,21 @@ pub fn allocations(during: impl FnOnce() -> Result<()>) -> Result<u64> {
     Ok(allocator::count().unwrap_or_default() - before)
 }
 
-/// Threads of this process now. `None` where the system does not tell.
-pub fn threads() -> Option<usize> {
-    Some(fs::read_dir("/proc/self/task").ok()?.count())
+/// The threads of a process at some moment, by their ids.
+///
+/// They are told apart and not only counted, because a thread that has nothing left to do still takes its time to end:
+/// those of a server that was counted before may be there when the next one begins, and gone when it is counted.
+pub struct Threads(BTreeSet<OsString>);
+
+impl Threads {
+    /// Those of this process, now. `None` where the system does not tell.
+    pub fn now() -> Option<Self> {
+        let tasks = fs::read_dir("/proc/self/task").ok()?;
+        Some(Self(tasks.filter_map(|task| Some(task.ok()?.file_name())).collect()))
+    }
+
+    /// How many have been started since, and have not ended.
+    pub fn started_since(&self) -> usize {
+        Self::now().map_or(0, |now| now.0.difference(&self.0).count())
+    }
 }

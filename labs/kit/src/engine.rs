@@ -6,7 +6,7 @@ use self::served::{Desk, Said, Served, config, post};
 use crate::{
     Slot,
     check::{Check, MOMENT, Must, PATIENCE, Test, Unmet, doing, ensure, eventually, expect},
-    count::{Counter, threads},
+    count::{Counter, Threads},
 };
 use anyhow::{Context, Result, ensure as require};
 use benches::process::allow_many_files;
@@ -498,7 +498,7 @@ fn bounded_threads<E: Engine>() -> Check {
     const CLIENTS: usize = 32;
     const MORE_MAX: usize = 8;
     let before =
-        threads().ok_or("this system does not say how many threads a process has").or_skip("Linux")?;
+        Threads::now().ok_or("this system does not say which threads a process has").or_skip("Linux")?;
     let served = start::<E>(IngestConfig { threads: 2, ..config() })?;
     let sent = "requests on 32 connections that stay open, where two threads are to serve";
     doing(sent);
@@ -511,7 +511,7 @@ fn bounded_threads<E: Engine>() -> Check {
     expect(sent, accepted(3), clients[0].answer())?;
     // Whoever would be given a thread has one by then.
     clients[CLIENTS - 1].hears_nothing();
-    let more = threads().unwrap_or_default().saturating_sub(before);
+    let more = before.started_since();
     let expected = format!("{MORE_MAX} threads more than before, at most");
     ensure(more <= MORE_MAX, sent, &expected, "more than that")?;
     drop(clients);
@@ -665,7 +665,7 @@ fn accepts_per_thousand_requests<E: Engine>() -> Result<f64> {
 /// Threads beside the one that serves, while a thousand clients want something and stay.
 fn threads_per_thousand_connections<E: Engine>() -> Result<f64> {
     enough_files(CONNECTIONS).map_err(unmet)?;
-    let before = threads().context("this system does not say how many threads a process has")?;
+    let before = Threads::now().context("this system does not say which threads a process has")?;
     let served = start::<E>(config()).map_err(unmet)?;
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -676,10 +676,10 @@ fn threads_per_thousand_connections<E: Engine>() -> Result<f64> {
     let answer = clients[0].answer();
     require!(answer.status() == 202, "a request was answered with {answer}");
     // Whoever would be given a thread has one once no more are started.
-    let mut count = threads().unwrap_or_default();
+    let mut count = before.started_since();
     loop {
         thread::sleep(MOMENT);
-        let now = threads().unwrap_or_default();
+        let now = before.started_since();
         if now <= count {
             break;
         }
@@ -687,7 +687,7 @@ fn threads_per_thousand_connections<E: Engine>() -> Result<f64> {
     }
     drop(clients);
     served.stop().map_err(unmet)?;
-    let more = u32::try_from(count.saturating_sub(before + 1))?;
+    let more = u32::try_from(count.saturating_sub(1))?;
     Ok(f64::from(more))
 }
 

@@ -1,7 +1,9 @@
 //! Slot: who may send how much. Times are the tests' own: no clock is asked.
 //!
 //! There is no counter here. What sharding removes is that two threads want the same lock at the same moment; who waits for
-//! whom cannot be seen from outside without the learner's help, and so it is the gate that shows it.
+//! whom cannot be seen from outside without the learner's help. Nor is it timed: on two cores, two threads that do nothing
+//! but call `admit` do not tell one lock from many, if what is done under it is cheap (`cargo bench -p benches --bench
+//! limiter` with another `SHARDS` shows it).
 
 use crate::{
     Slot,

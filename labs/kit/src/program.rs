@@ -32,6 +32,8 @@ enum Word {
     /// Serve one phase, or `mine`, to be measured
     Serve(Box<phase_server::Arguments>),
     /// Run the whole pipeline with what you wrote in it
+    // Who says something twice means the second: what `craft lab run` tells may be told otherwise.
+    #[command(args_override_self = true)]
     Up(UpArguments),
 }
 
@@ -107,4 +109,22 @@ fn say(said: &Said<'_>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes()).context("nobody reads along")?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_runs_a_lab_may_tell_anew_what_craft_told_already() {
+        let told = ["lab", "up", "--data", "a", "--work", "w", "--labs", "[]", "--journey", "j"];
+        let Word::Up(up) = Words::parse_from(told.iter().chain(&["--data", "b", "--journey", "k"])).word
+        else {
+            panic!("up is up");
+        };
+        assert_eq!(
+            (up.data.to_str(), up.journey.as_deref().and_then(|path| path.to_str())),
+            (Some("b"), Some("k"))
+        );
+    }
 }

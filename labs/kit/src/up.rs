@@ -1,10 +1,12 @@
 //! The whole pipeline with the page, and the learner's own form in its slot.
 
 use crate::{Lab, MINE, TITLE};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use course::progress::{LabName, Map};
 use platform::{
     Node, NodeConfig, Role,
+    routes::page::Teller,
     slots::{Choice, OpenIngest},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,10 +33,16 @@ pub(crate) struct UpArguments {
     listen: SocketAddr,
     /// Keep everything that stays in this directory; it is made if it is not there
     #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// What a bench run wrote of the phases, for the page
     #[arg(long, value_name = "FILE")]
-    journey: Option<PathBuf>,
+    pub(crate) journey: Option<PathBuf>,
+    /// Where the learner's crates are, and what was done, for the page
+    #[arg(long, value_name = "DIR", requires = "labs")]
+    work: Option<PathBuf>,
+    /// The labs of the course, for the page: a list of slug, phase and title
+    #[arg(long, value_name = "JSON", requires = "work")]
+    labs: Option<String>,
 }
 
 /// Runs it in the foreground, until Ctrl-C.
@@ -65,6 +73,7 @@ pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
 fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
     config.journey.clone_from(&arguments.journey);
+    config.progress = progress(arguments)?;
     if let Some(server) = lab.server {
         let open: Arc<OpenIngest> = Arc::new(server.open);
         config.slots.ingest.push(Choice::new(MINE, TITLE, open));
@@ -78,6 +87,13 @@ fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     Ok(config)
 }
 
+/// What the page shows of the course, which `craft lab run` tells: this program knows no lab but its own.
+fn progress(arguments: &UpArguments) -> Result<Option<Teller>> {
+    let Some((work, labs)) = arguments.work.clone().zip(arguments.labs.as_ref()) else { return Ok(None) };
+    let labs: Vec<LabName> = serde_json::from_str(labs).context("--labs is no list of labs")?;
+    Ok(Some(Arc::new(move || serde_json::json!(Map::read(&labs, &work).ok()))))
+}
+
 /// What was started, and where to look.
 fn announce(lab: &Lab, config: &NodeConfig, node: &Node) {
     let url = format!("http://{}", node.addr());
@@ -87,4 +103,44 @@ fn announce(lab: &Lab, config: &NodeConfig, node: &Node) {
     }
     eprintln!("  {:<8} {}", "data", config.data_dir.display());
     eprintln!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::{fs, path::Path};
+
+    fn arguments(work: &Path, labs: &str) -> UpArguments {
+        UpArguments {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data: PathBuf::new(),
+            journey: None,
+            work: Some(work.to_owned()),
+            labs: Some(labs.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_page_is_told_of_the_labs_that_craft_names_and_of_what_was_done_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let labs = r#"[{"slug":"keep-alive","phase":"1.5","title":"keep-alive"}]"#;
+        let tell = progress(&arguments(dir.path(), labs)).unwrap().unwrap();
+        assert_eq!(tell()["labs"][0]["state"], "open");
+        let line = json!({"at": "2026-01-31T12:00:00Z", "slug": "keep-alive", "verdict": "passed", "source_hash": "0", "machine": ""});
+        fs::write(dir.path().join("progress.jsonl"), format!("{line}\n")).unwrap();
+        assert_eq!(tell()["labs"][0]["state"], "passed");
+        fs::remove_file(dir.path().join("progress.jsonl")).unwrap();
+        fs::create_dir(dir.path().join("progress.jsonl")).unwrap();
+        assert_eq!(tell(), Value::Null, "what cannot be read stops nothing");
+    }
+
+    #[test]
+    fn labs_that_are_no_list_are_refused_and_without_any_nothing_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = progress(&arguments(dir.path(), "{}")).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("--labs"), "{refused}");
+        let none = UpArguments { work: None, labs: None, ..arguments(dir.path(), "") };
+        assert!(progress(&none).unwrap().is_none());
+    }
 }

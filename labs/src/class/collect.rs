@@ -5,7 +5,7 @@ use crate::catalogue::Lab;
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::Command,
 };
 
@@ -148,6 +148,10 @@ fn read_revision(repository: &Path, revision: &str, path: &str) -> Result<BTreeM
 }
 
 fn add(found: &mut BTreeMap<String, String>, name: String, text: String) -> Result<(), String> {
+    // Nothing stops anybody from writing `..` into a tree of git by hand: it would lead out of the crate.
+    if Path::new(&name).components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(format!("{name} is no place in a crate"));
+    }
     found.insert(name, text);
     if found.len() > FILES_MAX { Err(format!("there are more than {FILES_MAX} files")) } else { Ok(()) }
 }
@@ -249,6 +253,33 @@ mod tests {
             collect(&lab(), &given(), &source("no-such-revision")).unwrap_err().starts_with("git says: ")
         );
         assert!(collect(&lab(), &given(), &source("--help")).is_err(), "a revision is no option");
+    }
+
+    /// Else it would write a build script, which runs while we compile, or anything anywhere.
+    #[test]
+    fn a_tree_that_leads_out_of_the_crate_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q"]).unwrap();
+        let store = |kind: &str, bytes: &[u8]| {
+            let path = dir.path().join("object");
+            fs::write(&path, bytes).unwrap();
+            let path = path.to_str().unwrap();
+            git(dir.path(), &["hash-object", "-t", kind, "-w", "--literally", path])
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        let entry = |mode: &str, name: &str, hash: &str| {
+            let hash =
+                (0..hash.len()).step_by(2).map(|at| u8::from_str_radix(&hash[at..at + 2], 16).unwrap());
+            format!("{mode} {name}\0").into_bytes().into_iter().chain(hash).collect::<Vec<u8>>()
+        };
+        let file = store("blob", b"fn main() {}");
+        let outside = store("tree", &entry("100644", "build.rs", &file));
+        let inside = [entry("40000", "..", &outside), entry("100644", "parse.rs", &file)].concat();
+        let root = store("tree", &entry("40000", "src", &store("tree", &inside)));
+        let source = Source::Git { repository: dir.path().to_owned(), revision: root, path: String::new() };
+        assert_eq!(collect(&lab(), &given(), &source).unwrap_err(), "src/../build.rs is no place in a crate");
     }
 
     #[test]

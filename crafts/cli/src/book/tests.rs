@@ -1,9 +1,14 @@
-//! The book of this very tree: it builds, its links hold, and the command line understands its commands.
+//! The book of this very tree: it builds, its links hold, and the command line understands its commands. That they work,
+//! `tests/commands.rs` finds out.
+
+#[path = "../../tests/shell/mod.rs"]
+mod shell;
 
 use super::*;
 use crate::Args;
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{Parser, error::ErrorKind};
 use course::Table;
+use shell::told;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
@@ -115,12 +120,8 @@ fn resolve(page: &str, path: &str) -> String {
 
 #[test]
 fn the_command_line_understands_every_command_of_the_book() {
-    let has_labs = Args::command().find_subcommand("lab").is_some();
     let mut understood = 0;
     for (chapter, words) in craft_commands() {
-        if words[1] == "lab" && !has_labs {
-            continue; // the next test looks at what it names
-        }
         let told = words.join(" ");
         // What `bench` and `profile` are told goes on to a program of its own, whose tests read the book too.
         if let Err(error) = Args::try_parse_from(&words) {
@@ -133,16 +134,11 @@ fn the_command_line_understands_every_command_of_the_book() {
 }
 
 #[test]
-fn the_labs_that_the_book_begins_are_in_the_table() {
-    let table = Table::parse(&fs::read_to_string(tree().join(TABLE_FILE)).unwrap()).unwrap();
-    let phases = table.crafts.iter().flat_map(|craft| &craft.phases);
-    let mut slugs: BTreeSet<String> = phases.map(|phase| phase.slug.clone()).collect();
-    // Those that stand before all phases.
-    let labs = labs::catalogue::Catalogue::open(tree()).unwrap().labs;
-    slugs.extend(labs.into_iter().map(|lab| lab.slug));
-    for (chapter, words) in craft_commands() {
+fn the_labs_that_are_told_are_there() {
+    let labs = labs::catalogue::Catalogue::open(tree()).unwrap();
+    for (file, words) in craft_commands() {
         if let [_, lab, _, slug, ..] = &words[..] {
-            assert!(lab != "lab" || slugs.contains(slug), "{chapter}: there is no lab {slug}");
+            assert!(lab != "lab" || labs.find(slug).is_ok(), "{file}: there is no lab {slug}");
         }
     }
 }
@@ -153,50 +149,7 @@ fn craft_commands() -> Vec<(String, Vec<String>)> {
         [cargo, craft, ..] if cargo == "cargo" && craft == "craft" => Some((chapter, words[1..].to_vec())),
         _ => None,
     };
-    commands().into_iter().filter_map(of_craft).collect()
-}
-
-/// Each command in a box of shell commands, with its chapter.
-fn commands() -> Vec<(String, Vec<String>)> {
-    let mut found = Vec::new();
-    for chapter in load(tree()).unwrap().book.chapters() {
-        let mut in_box = false;
-        for line in chapter.content.lines() {
-            if let Some(kind) = line.strip_prefix("```") {
-                in_box = kind == "sh";
-            } else if in_box {
-                found.extend(shell_commands(line).into_iter().map(|words| (chapter.name.clone(), words)));
-            }
-        }
-    }
-    found
-}
-
-/// The commands of a line: words and quotations, up to a comment.
-fn shell_commands(line: &str) -> Vec<Vec<String>> {
-    let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
-    let mut quote = None;
-    for c in line.chars().chain([' ', ';']) {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, '#') if word.is_none() => break,
-            (None, ' ' | ';' | '&' | '|') => {
-                words.extend(word.take());
-                if c != ' ' {
-                    commands.push(std::mem::take(&mut words));
-                }
-            }
-            (None, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    commands.push(words);
-    commands.retain(|words| !words.is_empty());
-    commands
+    told(tree()).into_iter().filter_map(of_craft).collect()
 }
 
 #[test]
@@ -204,7 +157,7 @@ fn the_packages_and_targets_that_the_book_names_are_there() {
     let manifest = tree().join("Cargo.toml");
     let metadata = cargo_metadata::MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
     let mut checked = 0;
-    for (chapter, words) in commands() {
+    for (chapter, words) in told(tree()) {
         let Some(at) = words.iter().position(|word| word == "cargo") else { continue };
         let behind = |flag: &str| Some(&words[at + words[at..].iter().position(|word| word == flag)? + 1]);
         let Some(name) = behind("-p") else { continue };
@@ -234,13 +187,6 @@ fn the_files_that_the_book_names_are_there() {
         }
     }
     assert!(checked > 20, "only {checked} files: is this test still looking right?");
-}
-
-#[test]
-fn a_line_of_the_shell_is_its_commands() {
-    let commands = shell_commands("cargo craft query 'a > 1' --x=\"b c\" & craft up  # and 'more' | less");
-    assert_eq!(commands, [vec!["cargo", "craft", "query", "a > 1", "--x=b c"], vec!["craft", "up"]]);
-    assert_eq!(shell_commands("# nothing"), Vec::<Vec<String>>::new());
 }
 
 #[test]

@@ -105,8 +105,28 @@ fn code(path: &str, code: &str) -> String {
 }
 
 fn quotation(path: &str, text: &str) -> String {
-    let lines: String = text.lines().map(|line| format!("> {line}\n")).collect();
+    let lines: String = names(text).lines().map(|line| format!("> {line}\n")).collect();
     format!("<p class=\"source\">{path}</p>\n\n{lines}")
+}
+
+/// What is a link for rustdoc, ``[`Ticket`]``, as a name alone: the book has no page behind it. Links that say where they
+/// lead stay.
+fn names(text: &str) -> String {
+    let (mut named, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("[`") {
+        named.push_str(before);
+        match after.split_once("`]") {
+            Some((name, behind)) if !name.contains('`') && !behind.starts_with(['(', '[']) => {
+                named.extend(["`", name, "`"]);
+                rest = behind;
+            }
+            _ => {
+                named.push_str("[`");
+                rest = after;
+            }
+        }
+    }
+    named + rest
 }
 
 /// The rows whose first cell begins with one of these words, each as a column: few phases and many measures are so
@@ -173,14 +193,30 @@ fn card(craft: &Craft, phase: &Phase, before: Option<&Phase>) -> String {
     rows.push(("a 202 says", promise.to_owned()));
     rows.push(("shows under", format!("`{}`", phase.load)));
     rows.extend(phase.predict.as_ref().map(|p| {
-        let text = format!("{} from {} to {} {}", p.measure.replace('_', " "), p.from, p.to, p.unit);
-        ("predicted", text)
+        let (from, to) = (grouped(p.from), grouped(p.to));
+        let under = p.load.as_ref().map(|load| format!(", under `{load}`")).unwrap_or_default();
+        ("predicted", format!("{} from {from} to {to} {}{under}", p.measure.replace('_', " "), p.unit))
     }));
     if phase.cores_min > 1 {
         rows.push(("needs", format!("{} cores, or it cannot be seen", phase.cores_min)));
     }
     let head = format!("| {}.{} | {} |\n|---|---|\n", craft.number, phase.number, phase.title);
     rows.iter().fold(head, |text, (what, says)| format!("{text}| {what} | {} |\n", says.replace('|', "\\|")))
+}
+
+/// As it was predicted, to the digit, with its thousands apart: `80,000`.
+fn grouped(number: f64) -> String {
+    let text = number.to_string();
+    let (whole, rest) = text.find('.').map_or((text.as_str(), ""), |point| text.split_at(point));
+    let mut told = String::with_capacity(text.len() + whole.len() / 3);
+    for (at, digit) in whole.char_indices() {
+        let left = whole.len() - at;
+        if left % 3 == 0 && told.ends_with(|c: char| c.is_ascii_digit()) {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told + rest
 }
 
 #[cfg(test)]
@@ -200,6 +236,36 @@ mod tests {
         );
         assert_eq!(rows(TABLE, "phase3").unwrap_err(), "has no row phase3");
         assert_eq!(rows("text\n", "a").unwrap_err(), "holds no table");
+    }
+
+    #[test]
+    fn a_link_of_rustdocs_is_a_name_in_a_quotation() {
+        let quoted = quotation("a.rs", "A [`Ticket`], [`a::B`]; [`here`](x.md), [`there`][x], `[`, [`open\n");
+        let text = "> A `Ticket`, `a::B`; [`here`](x.md), [`there`][x], `[`, [`open\n";
+        assert_eq!(quoted, format!("<p class=\"source\">a.rs</p>\n\n{text}"));
+    }
+
+    #[test]
+    fn a_prediction_is_told_to_the_digit_and_with_its_thousands_apart() {
+        let numbers = [0.0, 5.6, 43.0, 900.0, 2_300.0, 16_600.0, 103_000.25, -1_234_567.0, -900.0];
+        let told = numbers.map(grouped);
+        assert_eq!(told, ["0", "5.6", "43", "900", "2,300", "16,600", "103,000.25", "-1,234,567", "-900"]);
+    }
+
+    #[test]
+    fn the_card_of_a_phase_says_under_which_load_its_prediction_was_made() {
+        let expander = Expander::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))).unwrap();
+        let mut elsewhere = 0;
+        for craft in &expander.table.crafts {
+            for (phase, predict) in craft.phases.iter().filter_map(|p| Some((p, p.predict.as_ref()?))) {
+                let card = card(craft, phase, None);
+                let row = card.lines().find(|line| line.starts_with("| predicted |")).unwrap();
+                let load = predict.load.as_ref().map(|load| format!(", under `{load}` |"));
+                assert!(load.is_none_or(|load| row.ends_with(&load)), "{row}");
+                elsewhere += u32::from(predict.load.is_some());
+            }
+        }
+        assert!(elsewhere > 0, "no prediction names a load of its own: is this test still looking right?");
     }
 
     #[test]

@@ -43,9 +43,14 @@ pub struct Running {
 impl Running {
     /// Starts a node on a free port and waits until it says where it listens.
     pub fn node(args: &[&str], data: &Path) -> Self {
+        Self::node_in(Path::new("."), args, data)
+    }
+
+    /// The same, standing in this directory.
+    pub fn node_in(dir: &Path, args: &[&str], data: &Path) -> Self {
         let data = data.to_str().unwrap();
-        let mut running =
-            Self::start(&[args, &["--listen", "127.0.0.1:0", "--data", data, "--json"]].concat());
+        let args = [args, &["--listen", "127.0.0.1:0", "--data", data, "--json"]].concat();
+        let mut running = Self::run(craft(&args).current_dir(dir));
         let line = running.first_line();
         let started: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         running.url = started["url"].as_str().unwrap().to_owned();
@@ -53,7 +58,11 @@ impl Running {
     }
 
     pub fn start(args: &[&str]) -> Self {
-        let mut child = craft(args).spawn().unwrap();
+        Self::run(&mut craft(args))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let stderr = thread::spawn(move || {
             let mut all = String::new();

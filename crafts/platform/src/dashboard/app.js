@@ -3,10 +3,11 @@
 // would stand in its own way.
 //
 // For tests, <html> carries: data-state (loading, live, away), data-fresh (none, fresh, stale),
-// data-points, data-slots, data-rules, data-alerts, data-journey.
+// data-points, data-slots, data-rules, data-alerts, data-journey, data-labs.
 
 import { AlertTables } from "./alerts.js";
 import { Charts } from "./charts.js";
+import { Course } from "./course.js";
 import { element, setText } from "./dom.js";
 import { Journey } from "./journey.js";
 import { backoffMs, restMs } from "./pace.js";
@@ -18,7 +19,7 @@ import { clock, duration, UNKNOWN } from "./units.js";
 const ANSWER_MS_MAX = 20_000;
 
 // One cycle asks for the status, the new samples, and one thing more, in this order.
-const SIDE_QUESTIONS = ["rules", "past", "alerts", "past", "past", "hosts"];
+const SIDE_QUESTIONS = ["rules", "past", "alerts", "past", "progress", "past", "hosts"];
 const MATCH_ALL = '{__name__=~"host_.+"}';
 const MATCH_HOSTS = "host_uptime_seconds";
 
@@ -43,6 +44,15 @@ const journey = new Journey({
   chart: byId("journey-rows"),
   choice: byId("journey-load"),
   source: byId("journey-source"),
+  legend: byId("journey-legend"),
+});
+const course = new Course({
+  section: byId("course"),
+  begin: byId("course-begin"),
+  told: byId("course-told"),
+  sum: byId("course-sum"),
+  next: byId("course-next"),
+  map: byId("course-map"),
 });
 const tables = new AlertTables({ alerts: byId("alerts"), rules: byId("rules"), news: byId("alerts-news") });
 
@@ -100,7 +110,7 @@ async function cycle() {
 
   // The first cycle fills the page; after that one side question a cycle is enough.
   const first = page.turn === 0;
-  const due = first ? ["rules", "alerts", "journey"] : [SIDE_QUESTIONS[page.turn % SIDE_QUESTIONS.length]];
+  const due = first ? ["rules", "alerts", "journey", "progress"] : [SIDE_QUESTIONS[page.turn % SIDE_QUESTIONS.length]];
   for (const question of due) {
     await askAside(question, now);
   }
@@ -114,6 +124,8 @@ async function askAside(question, now) {
     await tolerating("alerts", askAlerts);
   } else if (question === "journey") {
     await tolerating("the journey", askJourney);
+  } else if (question === "progress") {
+    await tolerating("the course", askProgress);
   } else if (question === "past") {
     const span = store.missingSpan(now, page.windowS);
     if (span) {
@@ -143,6 +155,14 @@ async function askAlerts() {
 async function askJourney() {
   journey.learn(await ask("/api/journey"));
   root.dataset.journey = String(journey.loads.length);
+}
+
+// A check may end while the page is open. Not every server knows of a course: then it says so with null.
+async function askProgress() {
+  if (course.learn(await ask("/api/progress"))) {
+    journey.compare(course.labs);
+    root.dataset.labs = course.labs.map(({ slug, state }) => `${slug}=${state}`).join(",");
+  }
 }
 
 // With one machine its name need not be in the question; with several, only one is asked for.

@@ -123,6 +123,7 @@ mod tests {
         }
         let moved = ask(&dir, "/book");
         assert_eq!((moved.status, &moved.headers[..]), (308, &[("Location", "/book/".to_owned())][..]));
+        assert_ne!(contracts::http::reason(moved.status), "Unknown", "for people who read the wire");
     }
 
     #[test]

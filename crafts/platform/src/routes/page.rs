@@ -1,5 +1,5 @@
-//! The live page and what it asks: the files under `dashboard/`, built into the binary, `/api/status`, and the journey
-//! through the phases that a bench run has written down.
+//! The live page and what it asks: the files under `dashboard/`, built into the binary, `/api/status`, the journey through
+//! the phases that a bench run has written down, and how far a learner is in the course.
 
 use super::{Params, Route};
 use contracts::http::{ApiError, Request, Response};
@@ -28,6 +28,7 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
     "app.js" = "app.js" as JS,
     "boot.js" = "boot.js" as JS,
     "charts.js" = "charts.js" as JS,
+    "course.js" = "course.js" as JS,
     "dom.js" = "dom.js" as JS,
     "journey.js" = "journey.js" as JS,
     "pace.js" = "pace.js" as JS,
@@ -40,14 +41,21 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
     "uplot.css" = "vendor/uplot/uplot.css" as CSS,
 ];
 
-/// Routes of the page. `status` makes the answer of `/api/status`; `journey` is the file that a bench run wrote.
-pub fn routes(status: Arc<dyn Fn() -> Value + Send + Sync>, journey: Option<PathBuf>) -> Vec<Route> {
+/// Makes an answer, anew for each request.
+pub type Teller = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// Routes of the page. `status` makes the answer of `/api/status`; `journey` is the file that a bench run wrote; `progress`
+/// makes the answer of `/api/progress`, which is null where nobody knows of a course.
+pub fn routes(status: Teller, journey: Option<PathBuf>, progress: Option<Teller>) -> Vec<Route> {
     vec![
         Route::new("page", "GET", "/", |_, _| Ok(guarded("text/html; charset=utf-8", INDEX))),
         Route::new("page", "GET", "/assets/{file}", asset),
         Route::new("page", "GET", "/api/status", move |_, _| Ok(Response::json(200, &status()))),
         Route::new("page", "GET", "/api/journey", move |_, _| {
             Ok(Response::json(200, &journey.as_deref().map_or(Value::Null, read_journey)))
+        }),
+        Route::new("page", "GET", "/api/progress", move |_, _| {
+            Ok(Response::json(200, &progress.as_deref().map_or(Value::Null, |tell| tell())))
         }),
     ]
 }
@@ -75,6 +83,10 @@ fn guarded(content_type: &'static str, bytes: &'static [u8]) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Router;
+    use contracts::http::Handler;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn a_journey_that_is_not_there_is_none() {
@@ -82,6 +94,27 @@ mod tests {
         assert_eq!(read_journey(&Path::new(dir).join("no-such-file.json")), Value::Null);
         assert_eq!(read_journey(&Path::new(dir).join("Cargo.toml")), Value::Null, "not JSON");
         assert!(read_journey(&Path::new(dir).join("src/dashboard/package.json")).is_object());
+    }
+
+    #[test]
+    fn progress_is_asked_for_anew_each_time_and_null_where_there_is_no_course() {
+        let asked = |progress: Option<Teller>, times: u32| {
+            let router = Router::new(routes(Arc::new(|| Value::Null), None, progress));
+            let request = Request {
+                method: "GET",
+                path: "/api/progress",
+                query: "",
+                headers: &[],
+                body: b"",
+                peer: None,
+            };
+            let answers = (0..times).map(|_| router.handle(&request));
+            answers.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(None, 1), ["null"]);
+        let count = AtomicU32::new(0);
+        let tell: Teller = Arc::new(move || json!({"labs": count.fetch_add(1, Ordering::Relaxed)}));
+        assert_eq!(asked(Some(tell), 2), [r#"{"labs":0}"#, r#"{"labs":1}"#]);
     }
 
     /// A file that the page asks for and the binary lacks would only be noticed in a browser.
