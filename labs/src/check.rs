@@ -48,6 +48,9 @@ pub fn check(
             "It does not compile yet: what the compiler says stands above, with the lines of your files.";
         return keep(workshop, lab, names, Outcome::DoesNotCompile, vec![words.to_owned()]);
     };
+    if lab.exercise.is_some() {
+        tell(&Event::Says("testing; what should come and does not is waited for, some 20 seconds"));
+    }
     let (tested, end) = program.test(names, &mut |one| tell(&Event::Tested(one)))?;
     tell(&Event::Ended(&end));
     let broken = tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
@@ -63,10 +66,21 @@ pub fn check(
     words.extend(judged.iter().map(|judgement| judgement.words.clone()));
     let outcome = progress::outcome(&judged);
     if outcome == Outcome::Passed {
-        words.push(format!("Done. It serves in the real pipeline: craft lab run {}", lab.slug));
+        words.push(done(lab));
     }
     progress::append(workshop.dir(), &progress::entry(lab, workshop, outcome, &judged)?)?;
     Ok(Checked { passed: !outcome.fails(), words })
+}
+
+/// What the learner may do with it now.
+fn done(lab: &Lab) -> String {
+    let slug = &lab.slug;
+    if lab.exercise.is_some() {
+        return format!(
+            "Done. It runs with: craft lab run {slug}. Another way to do it: craft lab diff {slug} --reference"
+        );
+    }
+    format!("Done. It serves in the real pipeline: craft lab run {slug}")
 }
 
 fn keep(

@@ -19,6 +19,8 @@ pub mod workshop;
 
 pub mod program;
 
+pub mod exercise;
+
 pub mod check;
 
 pub mod prove;
@@ -82,6 +84,14 @@ pub enum LabError {
         /// Which lab.
         slug: String,
     },
+    /// A class does labs.
+    #[error(
+        "{slug} is an exercise, in which nothing is measured; a class is run on a lab that rebuilds a slot"
+    )]
+    Exercise {
+        /// Which.
+        slug: String,
+    },
     /// Cargo cannot be run.
     #[error(
         "cargo cannot be run ({0}); labs are compiled: install a Rust toolchain (https://rustup.rs), or mend the PATH"
@@ -106,6 +116,14 @@ impl LabError {
     fn io(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
     }
+}
+
+/// Writes a file, and the folders in which it stands.
+fn write(path: &Path, text: &str) -> Result<(), LabError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
+    }
+    fs::write(path, text).map_err(|e| LabError::io(path, e))
 }
 
 /// The text of a file.

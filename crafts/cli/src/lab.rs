@@ -10,15 +10,16 @@ use labs::{
     LabError,
     catalogue::{Catalogue, Lab},
     check::{self, Event},
+    exercise,
     gate::measure,
-    program::{self, End, Profile, Tested, Verdict},
+    program::{self, End, Profile, Program, Tested, Verdict},
     progress::{self, Map, Progress},
     prove::{self, Golden},
     workshop::{self, Workshop},
 };
 use platform::routes::page::Teller;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
     fs,
@@ -65,7 +66,7 @@ enum LabCommand {
     Run {
         /// Which lab.
         lab: String,
-        /// What the pipeline is told, as in --listen 127.0.0.1:9000.
+        /// What the pipeline is told, as in --listen 127.0.0.1:9000; of an exercise, what phase 0 is told.
         #[arg(last = true)]
         words: Vec<OsString>,
     },
@@ -212,7 +213,9 @@ impl Desk {
         let lab = self.catalogue.find(slug)?;
         let place = self.workshop.start(lab)?;
         let place = self.as_typed(&place);
-        out!("{} is yours: {}", place.join(lab.main_file()).display(), lab.title);
+        // Of an exercise all of it is theirs; a lab's crate has more in it than their own.
+        let theirs = if lab.exercise.is_some() { place } else { place.join(lab.main_file()) };
+        out!("{} is yours: {}", theirs.display(), lab.title);
         out!("Read {} first.", self.as_typed(&lab.dir.join("brief.md")).display());
         out!("Then: craft lab check {slug}, craft lab hint {slug}, craft lab run {slug}");
         Ok(ExitCode::SUCCESS)
@@ -242,7 +245,7 @@ impl Desk {
                     let broken =
                         tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
                     if broken == 0 && end == End::Whole {
-                        out!("all {} tests hold; craft lab check {slug} measures it too", tested.len());
+                        out!("all {} tests hold; craft lab check {slug} has the last word", tested.len());
                     }
                 }
                 say("— waiting for a save; Ctrl-C ends");
@@ -258,14 +261,25 @@ impl Desk {
             bail!("{slug} does not compile; what the compiler says stands above");
         };
         let data = self.workshop.dir().join(".data").join(slug);
-        let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
-        let mut up = Command::new(&program.path);
-        up.arg("up").arg("--data").arg(&data).arg("--work").arg(self.workshop.dir()).args(["--labs", &labs]);
-        up.arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
-        let status = up.args(words).status();
+        let status = self.serving(lab, &program, &data, words)?.status();
         let status = status.with_context(|| program.path.display().to_string())?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    }
+
+    /// A lab's program, told to serve.
+    fn serving(&self, lab: &Lab, program: &Program, data: &Path, words: &[OsString]) -> Result<Command> {
+        let mut command = Command::new(&program.path);
+        if lab.exercise.is_some() {
+            fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+            command.args(exercise::words(data, words));
+            return Ok(command);
+        }
+        let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
+        command.arg("up").arg("--data").arg(data).arg("--work").arg(self.workshop.dir());
+        command.args(["--labs", &labs]).arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
+        command.args(words);
+        Ok(command)
     }
 
     fn hint(&self, slug: &str, number: Option<u32>) -> Result<ExitCode> {
@@ -303,11 +317,17 @@ impl Desk {
             fs::write(path, text)?;
         }
         let mine = self.workshop.place(lab);
-        for name in files.keys() {
+        let names: BTreeSet<String> =
+            self.workshop.files(lab)?.into_iter().chain(files.into_keys()).collect();
+        let side = |dir: &Path, name| Some(dir.join(name)).filter(|path| path.exists());
+        for name in &names {
+            let none = || PathBuf::from("/dev/null");
+            let (old, new) = (side(theirs.path(), name), side(&mine, name));
             let mut git = Command::new("git");
             git.args(["--no-pager", "diff", "--no-index"]);
+            git.arg(old.unwrap_or_else(none)).arg(new.unwrap_or_else(none));
             // git's exit code says whether they differ, which is no failure here.
-            git.arg(theirs.path().join(name)).arg(mine.join(name)).status().context("git cannot be run")?;
+            git.status().context("git cannot be run")?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -384,8 +404,8 @@ fn tell_end(end: &End) {
         End::Died { test, how } => {
             out!("  {} in {test}: the program ended ({how})", paint(Tone::Bad, "DIED   "));
         }
-        End::Hung { test, threads } => {
-            let seconds = program::SILENCE_MAX.as_secs();
+        End::Hung { test, waited, threads } => {
+            let seconds = waited.as_secs();
             out!("  {} in {test}: nothing happened for {seconds} s", paint(Tone::Bad, "HANGS  "));
             for thread in threads {
                 out!("          {thread}");
