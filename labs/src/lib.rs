@@ -68,7 +68,7 @@ pub enum LabError {
     },
     /// It is there already.
     #[error(
-        "{slug} was started already: yours is in {place}; `craft lab reset {slug}` begins anew and keeps a copy"
+        "{slug} was started already: yours is in {place}; `cargo craft lab reset {slug}` begins anew and keeps a copy"
     )]
     Started {
         /// Which lab.
@@ -78,7 +78,7 @@ pub enum LabError {
     },
     /// It is not there.
     #[error(
-        "{slug} was not started, or its folder is not whole; `craft lab start {slug}` makes it, and keeps a copy of what is there"
+        "{slug} was not started, or its folder is not whole; `cargo craft lab start {slug}` makes it, and keeps a copy of what is there"
     )]
     NotStarted {
         /// Which lab.
@@ -91,6 +91,14 @@ pub enum LabError {
     Exercise {
         /// Which.
         slug: String,
+    },
+    /// A name that no test of the lab's begins with.
+    #[error("there is no test {asked:?}; there are\n  {}", there.join("\n  "))]
+    NoTest {
+        /// What was asked for.
+        asked: String,
+        /// All names.
+        there: Vec<String>,
     },
     /// Cargo cannot be run.
     #[error(

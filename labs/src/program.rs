@@ -113,6 +113,7 @@ enum Said {
     Begun { test: String },
     Ended { test: String, verdict: Verdict },
     Checked,
+    NoTest { asked: String, there: Vec<String> },
     Counted(Counted),
 }
 
@@ -122,11 +123,15 @@ enum Said {
 /// When cargo cannot be run.
 pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<Program>, LabError> {
     workshop.refresh()?;
-    let target = target_dir(workshop);
     if lab.exercise.is_some() {
         return build_exercise(workshop, lab);
     }
-    let mut cargo = cargo(workshop, lab, "build", &target);
+    let path = program_path(workshop, lab, profile);
+    let mut cargo = cargo(workshop, lab, "build");
+    if path.exists() {
+        // Else there are minutes to wait, and cargo tells how far it is.
+        cargo.arg("--quiet");
+    }
     if profile == Profile::Release {
         cargo.arg("--release");
     }
@@ -135,11 +140,20 @@ pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<
         try_compiler(workshop.root())?;
         return Ok(None);
     }
+    Ok(Some(Program { path, harness: None }))
+}
+
+/// Whether a lab's program was built before, so that little is left to compile.
+pub fn was_built(workshop: &Workshop, lab: &Lab) -> bool {
+    program_path(workshop, lab, Profile::Release).exists()
+}
+
+fn program_path(workshop: &Workshop, lab: &Lab, profile: Profile) -> PathBuf {
     let folder = match profile {
         Profile::Release => "release",
         Profile::Debug => "debug",
     };
-    Ok(Some(Program { path: target.join(folder).join(program_of(lab)), harness: None }))
+    target_dir(workshop).join(folder).join(program_of(lab))
 }
 
 /// With its tests and examples.
@@ -159,17 +173,17 @@ fn build_exercise(workshop: &Workshop, lab: &Lab) -> Result<Option<Program>, Lab
 /// As `cargo test` builds phase 0 in the repository: its own code optimised, since it would be tested for minutes
 /// otherwise, and all else as it is.
 pub(crate) fn cargo_on_exercise(workshop: &Workshop, lab: &Lab, word: &str) -> Command {
-    let mut cargo = cargo(workshop, lab, word, &target_dir(workshop));
-    cargo.arg("--config").arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
+    let mut cargo = cargo(workshop, lab, word);
+    cargo.arg("--quiet").arg("--config").arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
     cargo
 }
 
 /// Cargo, asked to do something with a lab's crate.
-fn cargo(workshop: &Workshop, lab: &Lab, word: &str, target: &Path) -> Command {
+fn cargo(workshop: &Workshop, lab: &Lab, word: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([word, "--quiet", "--package", &program_of(lab)]);
+    cargo.args([word, "--package", &program_of(lab)]);
     cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
-    cargo.arg("--target-dir").arg(target);
+    cargo.arg("--target-dir").arg(target_dir(workshop));
     // Else programs would stand in a folder of that target's name.
     cargo.env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null());
     cargo
@@ -219,6 +233,7 @@ impl Program {
                     tested.push(one);
                 }
                 Heard::Said(Said::Checked) => return Ok((tested, End::Whole)),
+                Heard::Said(Said::NoTest { asked, there }) => return Err(LabError::NoTest { asked, there }),
                 Heard::Said(Said::Counted(_)) => {}
                 Heard::Nothing => {
                     let threads = threads_of(running.child.id());

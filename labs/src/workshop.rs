@@ -312,12 +312,25 @@ impl Workshop {
         Ok(format!(
             "[package]\nname = \"lab-{}\"\nversion = \"0.0.0\"\nedition.workspace = true\npublish = false\n\n\
              # The state of the course that it was made from.\n[package.metadata.lab]\nmade-from = \"{}\"\n\n\
-             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[lints]\nworkspace = true\n\n\
+             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n{}\n\
              [dependencies]\n{dependencies}",
             lab.slug,
             self.made_from(lab)?,
-            program_of(lab)
+            program_of(lab),
+            lints_text(&lab.starter)
         ))
+    }
+}
+
+/// Whatever is behind a hole is unused, which the learner knows.
+fn lints_text(starter: &Starter) -> &'static str {
+    match starter {
+        Starter::Optimise | Starter::Package => "[lints]\nworkspace = true\n",
+        // A crate has its own lints or the workspace's, not both.
+        Starter::Holes(_) => {
+            "[lints.rust]\n# While there are holes. Delete this line, and hear what is left over.\nunused = \"allow\"\n\
+             unexpected_cfgs = { level = \"allow\", priority = 1 }\n"
+        }
     }
 }
 
@@ -370,9 +383,9 @@ fn form_files(root: &Path, form: &Form) -> Result<BTreeMap<String, String>, LabE
 fn lib_text(lab: &Lab, form: &Form) -> String {
     let modules: Vec<String> =
         form.files.keys().filter_map(|file| module_of(file)).map(|m| format!("pub mod {m};\n")).collect();
-    let (slot, type_name, main_file) = (&lab.slot, &form.type_name, lab.main_file());
+    let (slot, type_name) = (&lab.slot, &form.type_name);
     let mut text = format!(
-        "//! The lab `{}`: {}. Yours is `{main_file}`; this file puts it where it belongs.\n\n",
+        "//! The lab `{}`: {}. What stands beside this file is yours; this file puts it where it belongs.\n\n",
         lab.slug, lab.title
     );
     if !lab.server.is_empty() {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use course::{TABLE_FILE, Table};
 use labs::{
     LabError,
-    catalogue::{Catalogue, Lab},
+    catalogue::{Catalogue, Lab, Starter},
     check::{self, Event},
     exercise,
     gate::measure,
@@ -22,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
@@ -34,6 +34,9 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What a bench run wrote of the phases, for the page.
 const JOURNEY_FILE: &str = "benches/results/craft1-journey.json";
+
+/// Where `craft book` builds the book.
+const BOOK_DIR: &str = "target/book";
 
 #[derive(Args)]
 pub(crate) struct LabArgs {
@@ -66,8 +69,8 @@ enum LabCommand {
     Run {
         /// Which lab.
         lab: String,
-        /// What the pipeline is told, as in --listen 127.0.0.1:9000; of an exercise, what phase 0 is told.
-        #[arg(last = true)]
+        /// What the pipeline is told, as in --listen 127.0.0.1:9000 or --data DIR; of an exercise, what phase 0 is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
     /// Give the next hint; there are three, each tells more.
@@ -181,16 +184,10 @@ impl Desk {
                 (Some(_), false) => ("left", Tone::Warn),
                 (None, false) => ("", Tone::Faint),
             };
-            let ratio = progress.best(&lab.slug).and_then(|best| best.ratio);
-            let ratio = ratio.map_or(String::new(), |ratio| format!("  {ratio:.2} ×"));
             let hours = format!("{} h {:02}", lab.minutes / 60, lab.minutes % 60);
-            out!(
-                "{:>4}  {:<24} {:<28} {hours:>7}  {}{ratio}",
-                lab.number(),
-                lab.slug,
-                lab.title,
-                paint(tone, mark)
-            );
+            let line = format!("{:>4}  {:<24} {:<28} {hours:>7}", lab.number(), lab.slug, lab.title);
+            let mark = if mark.is_empty() { String::new() } else { format!("  {}", paint(tone, mark)) };
+            out!("{line}{mark}");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -216,19 +213,39 @@ impl Desk {
         // Of an exercise all of it is theirs; a lab's crate has more in it than their own.
         let theirs = if lab.exercise.is_some() { place } else { place.join(lab.main_file()) };
         out!("{} is yours: {}", theirs.display(), lab.title);
+        if let Starter::Holes(_) = lab.starter {
+            for (name, text) in workshop::starter_files(&self.catalogue.root, lab)? {
+                match text.matches("todo!(").count() {
+                    0 => {}
+                    1 => out!("One body is missing in {name}."),
+                    holes => out!("{holes} bodies are missing in {name}."),
+                }
+            }
+        }
         out!("Read {} first.", self.as_typed(&lab.dir.join("brief.md")).display());
-        out!("Then: craft lab check {slug}, craft lab hint {slug}, craft lab run {slug}");
+        out!("Then: cargo craft lab check {slug}, cargo craft lab hint {slug}, cargo craft lab run {slug}");
         Ok(ExitCode::SUCCESS)
     }
 
     fn check(&self, slug: &str, tests: &[String]) -> Result<ExitCode> {
         let lab = self.started(slug)?;
-        say(&format!("building {slug}; the first time takes some minutes"));
-        let checked = check::check(&self.workshop, lab, tests, &mut tell)?;
-        for line in &checked.words {
-            out!("{line}");
+        let minutes =
+            if program::was_built(&self.workshop, lab) { "" } else { "; the first time takes some minutes" };
+        say(&format!("building {slug}{minutes}"));
+        let passed = check::check(&self.workshop, lab, tests, &mut tell)?;
+        if passed && tests.is_empty() {
+            self.next()?;
         }
-        Ok(if checked.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What comes next, if anything does.
+    fn next(&self) -> Result<()> {
+        let map = Map::read(&progress::names(&self.catalogue), self.workshop.dir())?;
+        if let Some(next) = &map.next {
+            out!("Next: {}", next.command);
+        }
+        Ok(())
     }
 
     fn watch(&self, slug: &str) -> Result<ExitCode> {
@@ -245,7 +262,10 @@ impl Desk {
                     let broken =
                         tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
                     if broken == 0 && end == End::Whole {
-                        out!("all {} tests hold; craft lab check {slug} has the last word", tested.len());
+                        out!(
+                            "all {} tests hold; cargo craft lab check {slug} has the last word",
+                            tested.len()
+                        );
                     }
                 }
                 say("— waiting for a save; Ctrl-C ends");
@@ -261,10 +281,8 @@ impl Desk {
             bail!("{slug} does not compile; what the compiler says stands above");
         };
         let data = self.workshop.dir().join(".data").join(slug);
-        let status = self.serving(lab, &program, &data, words)?.status();
-        let status = status.with_context(|| program.path.display().to_string())?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        become_it(self.serving(lab, &program, &data, words)?)
+            .with_context(|| program.path.display().to_string())
     }
 
     /// A lab's program, told to serve.
@@ -278,6 +296,7 @@ impl Desk {
         let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
         command.arg("up").arg("--data").arg(data).arg("--work").arg(self.workshop.dir());
         command.args(["--labs", &labs]).arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
+        command.arg("--book").arg(self.catalogue.root.join(BOOK_DIR));
         command.args(words);
         Ok(command)
     }
@@ -297,9 +316,13 @@ impl Desk {
         if number > given && self.workshop.dir().exists() {
             fs::write(&note, number.to_string()).with_context(|| note.display().to_string())?;
         }
-        if path(number + 1).exists() {
-            say(&format!("(hint {number}; craft lab hint {slug} gives the next)"));
-        }
+        say(&if path(number + 1).exists() {
+            format!("(hint {number}; cargo craft lab hint {slug} gives the next)")
+        } else {
+            format!(
+                "(the last hint; cargo craft lab reveal {slug} shows the reference, and keeps what you have)"
+            )
+        });
         Ok(ExitCode::SUCCESS)
     }
 
@@ -310,25 +333,29 @@ impl Desk {
         } else {
             workshop::starter_files(&self.catalogue.root, lab)?
         };
-        let theirs = tempfile::tempdir()?;
+        // Beside each other, under names that tell what they are.
+        let beside = tempfile::tempdir()?;
+        let (theirs, yours) = (if reference { "reference" } else { "starter" }, "yours");
+        let put = |side: &str, name: &str, text: &[u8]| -> Result<()> {
+            let path = beside.path().join(side).join(name);
+            fs::create_dir_all(path.parent().unwrap_or(beside.path()))?;
+            Ok(fs::write(path, text)?)
+        };
         for (name, text) in &files {
-            let path = theirs.path().join(name);
-            fs::create_dir_all(path.parent().unwrap_or(theirs.path()))?;
-            fs::write(path, text)?;
+            put(theirs, name, text.as_bytes())?;
         }
-        let mine = self.workshop.place(lab);
+        let place = self.workshop.place(lab);
         let names: BTreeSet<String> =
             self.workshop.files(lab)?.into_iter().chain(files.into_keys()).collect();
-        let side = |dir: &Path, name| Some(dir.join(name)).filter(|path| path.exists());
-        for name in &names {
-            let none = || PathBuf::from("/dev/null");
-            let (old, new) = (side(theirs.path(), name), side(&mine, name));
-            let mut git = Command::new("git");
-            git.args(["--no-pager", "diff", "--no-index"]);
-            git.arg(old.unwrap_or_else(none)).arg(new.unwrap_or_else(none));
-            // git's exit code says whether they differ, which is no failure here.
-            git.status().context("git cannot be run")?;
+        for name in names.iter().filter(|name| place.join(name).is_file()) {
+            put(yours, name, &fs::read(place.join(name))?)?;
         }
+        let mut git = Command::new("git");
+        // A folder for temporary files may lie in somebody's repository.
+        git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").current_dir(beside.path());
+        git.args(["--no-pager", "diff", "--no-index", "--no-prefix", theirs, yours]);
+        // git's exit code says whether they differ, which is no failure here.
+        git.status().context("git cannot be run")?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -380,6 +407,7 @@ fn tell(event: &Event<'_>) {
         Event::Tested(one) => tell_test(one),
         Event::Ended(end) => tell_end(end),
         Event::Says(words) => say(words),
+        Event::Finds(words) => out!("{words}"),
     }
 }
 
@@ -412,6 +440,19 @@ fn tell_end(end: &End) {
             }
         }
     }
+}
+
+/// Goes on as this program: whoever stops or kills this process means that one.
+#[cfg(unix)]
+fn become_it(mut command: Command) -> io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+#[cfg(not(unix))]
+fn become_it(mut command: Command) -> io::Result<ExitCode> {
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// When each file of a crate was last saved, and how long it is.
