@@ -2,9 +2,14 @@
 //!
 //! A lab of a craft is a step of it: the slot that the step changes is the learner's. What filled the slot before is the
 //! previous form, what fills it after is the reference, and all other slots stay as they are in that phase. So a lab says
-//! hardly more than which step it is, and nothing of it can drift from the code.
+//! hardly more than which step it is, and nothing of it can drift from the code. An exercise is no slot of anything: a whole
+//! package is the learner's.
 
-use crate::{LabError, read};
+use crate::{
+    LabError,
+    exercise::{Exercise, PACKAGE},
+    read,
+};
 use course::{
     PhaseId, TABLE_FILE, Table,
     table::{Craft, Phase, Slot, Variant},
@@ -58,6 +63,8 @@ pub struct Lab {
     pub fails: Vec<String>,
     /// What is measured at the end.
     pub gates: Vec<Gate>,
+    /// What makes it an exercise, if it is one: then the slot is the package, and nothing is measured.
+    pub exercise: Option<Exercise>,
 }
 
 /// What a learner begins with.
@@ -67,6 +74,8 @@ pub enum Starter {
     Optimise,
     /// The reference, without the bodies of these functions.
     Holes(Vec<String>),
+    /// A package as it is, to which the exercise adds something.
+    Package,
 }
 
 /// A type that fills a slot, and the files that make it.
@@ -115,6 +124,7 @@ struct Told {
     slug: Option<String>,
     title: Option<String>,
     component: Option<Component>,
+    exercise: Option<Exercise>,
     minutes: u32,
     starter: StarterKind,
     #[serde(default)]
@@ -142,6 +152,7 @@ struct Component {
 enum StarterKind {
     Optimise,
     Holes,
+    Package,
 }
 
 impl Catalogue {
@@ -164,7 +175,9 @@ impl Catalogue {
                 labs.push(read_lab(&root, &table, &lab)?);
             }
         }
-        labs.sort_by_key(|lab| lab.step.map(|step| (step.craft, step.phase)));
+        labs.sort_by_key(|lab| {
+            (lab.step.map(|step| (step.craft, step.phase)), lab.exercise.as_ref().map(|one| one.number))
+        });
         Ok(Self { root, labs })
     }
 
@@ -189,14 +202,14 @@ impl Lab {
         }
     }
 
-    /// `1.3`, or `0` for the warm-up.
+    /// `1.3`, or `0` for the warm-up and the exercises.
     pub fn number(&self) -> String {
         self.step.map_or_else(|| "0".to_owned(), |step| step.to_string())
     }
 
     /// The file that the learner begins to read: `src/parse.rs`.
     pub fn main_file(&self) -> String {
-        format!("src/{}.rs", self.slot)
+        self.exercise.as_ref().map_or_else(|| format!("src/{}.rs", self.slot), |one| one.file.clone())
     }
 }
 
@@ -221,18 +234,23 @@ fn read_lab(root: &Path, table: &Table, dir: &Path) -> Result<Lab, LabError> {
     if (told.starter == StarterKind::Holes) == told.holes.is_empty() {
         return Err(wrong("holes are for a starter with holes, and it needs some".to_owned()));
     }
+    if (told.starter == StarterKind::Package) != told.exercise.is_some() {
+        return Err(wrong("an exercise begins with the package, and nothing else does".to_owned()));
+    }
     let starter = match told.starter {
         StarterKind::Optimise => Starter::Optimise,
+        StarterKind::Package => Starter::Package,
         StarterKind::Holes => Starter::Holes(told.holes.clone()),
     };
-    let lab = match (&told.phase, &told.component) {
-        (Some(phase), None) => {
+    let lab = match (&told.phase, &told.component, &told.exercise) {
+        (Some(phase), None, None) => {
             let id: PhaseId = phase.parse().map_err(wrong)?;
             let (craft, phase) = table.find(id).map_err(|e| wrong(e.to_string()))?;
             of_step(root, craft, phase, &told, starter, dir).map_err(wrong)?
         }
-        (None, Some(component)) => of_component(component, &told, starter, dir).map_err(wrong)?,
-        _ => return Err(wrong("a lab is either a phase or a component".to_owned())),
+        (None, Some(component), None) => of_component(component, &told, starter, dir).map_err(wrong)?,
+        (None, None, Some(exercise)) => of_exercise(root, exercise, &told, dir).map_err(wrong)?,
+        _ => return Err(wrong("a lab is either a phase, a component, or an exercise".to_owned())),
     };
     if dir.file_name().is_none_or(|name| *name != *lab.slug) {
         return Err(wrong(format!("its folder must be called {}", lab.slug)));
@@ -264,6 +282,36 @@ fn of_component(component: &Component, told: &Told, starter: Starter, dir: &Path
         server: Vec::new(),
         fails: told.fails.clone(),
         gates: told.gates.clone(),
+        exercise: None,
+    })
+}
+
+fn of_exercise(root: &Path, exercise: &Exercise, told: &Told, dir: &Path) -> Result<Lab, String> {
+    let (Some(slug), Some(title)) = (&told.slug, &told.title) else {
+        return Err("an exercise needs a slug and a title".to_owned());
+    };
+    if !told.fails.is_empty() || !told.gates.is_empty() {
+        return Err("an exercise's starter fails all of its checks, and nothing is measured".to_owned());
+    }
+    let place_of = |file: &String| file.trim_start_matches(PACKAGE).trim_start_matches('/').to_owned();
+    let files = rust_files(root, &format!("{PACKAGE}/src"))?;
+    Ok(Lab {
+        slug: slug.clone(),
+        title: title.clone(),
+        step: None,
+        minutes: told.minutes,
+        dir: dir.to_owned(),
+        slot: PACKAGE.to_owned(),
+        starter: Starter::Package,
+        reference: Form {
+            type_name: PACKAGE.to_owned(),
+            files: files.iter().map(|file| (place_of(file), file.clone())).collect(),
+        },
+        previous: None,
+        server: Vec::new(),
+        fails: Vec::new(),
+        gates: Vec::new(),
+        exercise: Some(exercise.clone()),
     })
 }
 
@@ -302,6 +350,7 @@ fn of_step(
         server,
         fails: told.fails.clone(),
         gates: told.gates.clone(),
+        exercise: None,
     })
 }
 

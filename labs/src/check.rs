@@ -5,7 +5,7 @@
 use crate::{
     LabError,
     catalogue::{Gate, Lab},
-    gate::{self, Judgement, measure::Contest},
+    gate::{self, Judgement, ROUNDS_MAX, ROUNDS_MIN, measure::Contest},
     program::{self, Counted, End, Profile, Program, Tested, Verdict},
     progress::{self, Outcome},
     workshop::Workshop,
@@ -19,18 +19,12 @@ pub enum Event<'a> {
     Ended(&'a End),
     /// Something to say meanwhile.
     Says(&'a str),
+    /// Something that was found, and what to do next.
+    Finds(&'a str),
 }
 
-/// How a check ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checked {
-    /// Whether the learner has nothing to mend.
-    pub passed: bool,
-    /// What was found, and what to do next; a line each.
-    pub words: Vec<String>,
-}
-
-/// Checks what the learner wrote. With names, only these tests are run: nothing is measured, and nothing kept.
+/// Checks what the learner wrote, and says whether there is nothing to mend. With names, only these tests are run: nothing
+/// is measured, and nothing kept.
 ///
 /// # Errors
 /// When something of the machine fails, and not of the learner's.
@@ -39,54 +33,65 @@ pub fn check(
     lab: &Lab,
     names: &[String],
     tell: &mut dyn FnMut(&Event<'_>),
-) -> Result<Checked, LabError> {
+) -> Result<bool, LabError> {
     if workshop.is_behind(lab)? {
         tell(&Event::Says(&behind(lab)));
     }
     let Some(program) = program::build(workshop, lab, Profile::Release)? else {
-        let words =
-            "It does not compile yet: what the compiler says stands above, with the lines of your files.";
-        return keep(workshop, lab, names, Outcome::DoesNotCompile, vec![words.to_owned()]);
+        tell(&Event::Finds(
+            "It does not compile yet: what the compiler says stands above, with the lines of your files.",
+        ));
+        return keep(workshop, lab, names, Outcome::DoesNotCompile);
     };
+    if lab.exercise.is_some() {
+        tell(&Event::Says("testing; what should come and does not is waited for, some 20 seconds"));
+    }
     let (tested, end) = program.test(names, &mut |one| tell(&Event::Tested(one)))?;
     tell(&Event::Ended(&end));
     let broken = tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
     if broken > 0 || end != End::Whole {
-        let words = not_right(lab, broken, tested.len(), &end);
-        return keep(workshop, lab, names, Outcome::Broken, vec![words]);
+        tell(&Event::Finds(&not_right(lab, broken, tested.len(), &end)));
+        return keep(workshop, lab, names, Outcome::Broken);
     }
-    let mut words = vec![format!("All {} tests hold.", tested.len())];
+    tell(&Event::Finds(&format!("All {} tests hold.", tested.len())));
     if !names.is_empty() {
-        return Ok(Checked { passed: true, words });
+        return Ok(true);
     }
     let judged = judge(&program, lab, tell)?;
-    words.extend(judged.iter().map(|judgement| judgement.words.clone()));
     let outcome = progress::outcome(&judged);
     if outcome == Outcome::Passed {
-        words.push(format!("Done. It serves in the real pipeline: craft lab run {}", lab.slug));
+        tell(&Event::Finds(&done(lab)));
     }
     progress::append(workshop.dir(), &progress::entry(lab, workshop, outcome, &judged)?)?;
-    Ok(Checked { passed: !outcome.fails(), words })
+    Ok(!outcome.fails())
 }
 
-fn keep(
-    workshop: &Workshop,
-    lab: &Lab,
-    names: &[String],
-    outcome: Outcome,
-    words: Vec<String>,
-) -> Result<Checked, LabError> {
+/// What the learner may do with it now.
+fn done(lab: &Lab) -> String {
+    let slug = &lab.slug;
+    if lab.exercise.is_some() {
+        return format!(
+            "Done. It runs with: cargo craft lab run {slug}. Another way to do it: cargo craft lab diff {slug} --reference"
+        );
+    }
+    format!(
+        "Done. It serves in the real pipeline: cargo craft lab run {slug}\nThe reference beside yours: cargo craft \
+         lab diff {slug} --reference"
+    )
+}
+
+fn keep(workshop: &Workshop, lab: &Lab, names: &[String], outcome: Outcome) -> Result<bool, LabError> {
     if names.is_empty() {
         progress::append(workshop.dir(), &progress::entry(lab, workshop, outcome, &[])?)?;
     }
-    Ok(Checked { passed: false, words })
+    Ok(false)
 }
 
 fn behind(lab: &Lab) -> String {
     let slug = &lab.slug;
     format!(
         "The course has changed since you began this lab; yours is as you left it. If something is new to you: \
-         `craft lab diff {slug}` shows yours against the starter of today, and `craft lab reset {slug}` begins anew with \
+         `cargo craft lab diff {slug}` shows yours against the starter of today, and `cargo craft lab reset {slug}` begins anew with \
          it and keeps a copy of yours."
     )
 }
@@ -94,13 +99,18 @@ fn behind(lab: &Lab) -> String {
 fn not_right(lab: &Lab, broken: usize, all: usize, end: &End) -> String {
     let slug = &lab.slug;
     let what = match end {
-        End::Whole => format!("{broken} of {all} tests are broken."),
-        End::Hung { test, .. } => {
-            format!("It hangs in {test}. Its threads are told above: which waits for whom?")
+        End::Whole => format!("{broken} of {all} tests {} broken.", if broken == 1 { "is" } else { "are" }),
+        End::Hung { test, threads, .. } => {
+            let why = if threads.iter().any(|thread| thread.ends_with(": running")) {
+                "One of its threads is running, not waiting: look for a loop."
+            } else {
+                "Its threads are told above: which waits for whom?"
+            };
+            format!("It hangs in {test}. {why} The tests after it were not run.")
         }
         End::Died { test, how } => format!("The program ended in {test} ({how})."),
     };
-    format!("{what} One at a time: craft lab check {slug} TEST. A hint: craft lab hint {slug}")
+    format!("{what} One at a time: cargo craft lab check {slug} TEST. A hint: cargo craft lab hint {slug}")
 }
 
 /// Counts what is counted, then measures what is measured, if the counts are enough.
@@ -111,10 +121,12 @@ fn judge(program: &Program, lab: &Lab, tell: &mut dyn FnMut(&Event<'_>)) -> Resu
         if judged.iter().any(|judgement: &Judgement| judgement.verdict.fails()) {
             break;
         }
-        judged.push(match gate {
+        let judgement = match gate {
             Gate::Counter { counter, at_most } => gate::count(find(&counted, counter)?, *at_most),
             Gate::Load { load, share } => contest(program, lab, load, *share, tell)?,
-        });
+        };
+        tell(&Event::Finds(&judgement.words));
+        judged.push(judgement);
     }
     Ok(judged)
 }
@@ -140,7 +152,14 @@ fn contest(
         LabError::file(&lab.dir.join("lab.toml"), format!("there is no load {load} to measure"))
     })?;
     tell(&Event::Says(&format!(
-        "measuring under the load {load}: the form before, yours, the reference; two minutes or so, best left alone"
+        "measuring under the load {load}: the form before, yours, the reference, in turns. Two minutes where it is quiet, \
+         up to six where it is not; leave the machine alone meanwhile"
     )));
-    Ok(contest.run(&mut |round| tell(&Event::Says(&format!("  round {round}")))))
+    Ok(contest.run(&mut |round| {
+        let enough = if round <= ROUNDS_MIN { ROUNDS_MIN } else { ROUNDS_MAX };
+        tell(&Event::Says(&format!(
+            "  round {round} of {enough}{}",
+            if enough == ROUNDS_MAX { " at most" } else { "" }
+        )));
+    }))
 }

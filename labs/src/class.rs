@@ -210,6 +210,9 @@ pub fn run(
     watch: &mut dyn FnMut(&str),
 ) -> Result<Results, LabError> {
     let lab = catalogue.find(&class.lab)?;
+    if lab.exercise.is_some() {
+        return Err(LabError::Exercise { slug: lab.slug.clone() });
+    }
     fs::create_dir_all(out).map_err(|e| LabError::io(out, e))?;
     let aliases = report::aliases(out, class)?;
     let before = report::read_before(out, &class.lab)?;
@@ -275,7 +278,7 @@ fn baseline(catalogue: &Catalogue, lab: &Lab, dir: &Path) -> Result<Baseline, La
 fn build(workshop: &Workshop, lab: &Lab, to: &Path) -> Result<Option<Program>, LabError> {
     let Some(program) = program::build(workshop, lab, Profile::Release)? else { return Ok(None) };
     fs::copy(&program.path, to).map_err(|e| LabError::io(to, e))?;
-    Ok(Some(Program { path: to.to_owned() }))
+    Ok(Some(Program { path: to.to_owned(), ..program }))
 }
 
 /// A student's work under examination.

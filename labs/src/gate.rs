@@ -167,11 +167,12 @@ pub fn count(counted: &Counted, at_most: f64) -> Judgement {
         );
         (Verdict::NotMeasurable, words)
     } else if *mine <= allowed {
-        let words = format!("Passed: {counted} {counter}. Before it were {before}, and {most} are allowed.");
+        let words =
+            format!("Passed: {counted} {counter}. Before it there were {before}, and {most} are allowed.");
         (Verdict::Passed, words)
     } else {
         let words = format!(
-            "Not yet: {counted} {counter}, where {most} are allowed. Before it were {before}, and the reference comes \
+            "Not yet: {counted} {counter}, where {most} are allowed. Before it there were {before}, and the reference comes \
              to {best}. It is right already; the next hint says where to look."
         );
         (Verdict::NotYet, words)
@@ -259,14 +260,26 @@ fn certain(look: Look, before: Option<Verdict>) -> Look {
     Look { verdict: if alone { Verdict::Unclear } else { look.verdict }, ..look }
 }
 
+/// Whether intervals have something in common.
+fn overlap(a: &Estimate, b: &Estimate) -> bool {
+    a.low <= b.high && b.low <= a.high
+}
+
 fn words(look: &Look, power: Power) -> String {
     let [mine, reference, enough] = [look.mine.median, look.reference.median, look.enough].map(figure);
     let interval = |estimate: &Estimate| format!("[{}, {}]", figure(estimate.low), figure(estimate.high));
     let rounds = look.mine.values;
     match look.verdict {
         Verdict::Passed => format!(
-            "Passed: yours answers {mine} times as many requests as the form before it. {enough} times are enough, and \
-             the reference answers {reference} times as many."
+            "Passed: yours answers {mine} times {} as many requests as the form before it. {enough} times are enough, and \
+             the reference answers {reference} times {} as many.{}",
+            interval(&look.mine),
+            interval(&look.reference),
+            if overlap(&look.mine, &look.reference) {
+                " Nobody can tell yours from it, on this machine."
+            } else {
+                ""
+            }
         ),
         Verdict::NotYet => format!(
             "Not yet: yours answers {mine} times {} as many requests as the form before it, where {enough} times are \
@@ -282,9 +295,10 @@ fn words(look: &Look, power: Power) -> String {
             power.advice()
         ),
         Verdict::TooNoisy => format!(
-            "This machine is too noisy now: the form before, measured twice, is anything of {} times itself. This is no \
-             failure of yours: your tests hold. {}",
+            "This machine is too noisy now: the form before, measured twice, is anything of {} times itself. Yours was \
+             {mine} times {} the form before, which does not count. This is no failure of yours: your tests hold. {}",
             interval(&look.noise),
+            interval(&look.mine),
             power.advice()
         ),
         Verdict::NotMeasurable => format!(

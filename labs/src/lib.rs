@@ -19,6 +19,8 @@ pub mod workshop;
 
 pub mod program;
 
+pub mod exercise;
+
 pub mod check;
 
 pub mod prove;
@@ -66,7 +68,7 @@ pub enum LabError {
     },
     /// It is there already.
     #[error(
-        "{slug} was started already: yours is in {place}; `craft lab reset {slug}` begins anew and keeps a copy"
+        "{slug} was started already: yours is in {place}; `cargo craft lab reset {slug}` begins anew and keeps a copy"
     )]
     Started {
         /// Which lab.
@@ -76,11 +78,27 @@ pub enum LabError {
     },
     /// It is not there.
     #[error(
-        "{slug} was not started, or its folder is not whole; `craft lab start {slug}` makes it, and keeps a copy of what is there"
+        "{slug} was not started, or its folder is not whole; `cargo craft lab start {slug}` makes it, and keeps a copy of what is there"
     )]
     NotStarted {
         /// Which lab.
         slug: String,
+    },
+    /// A class does labs.
+    #[error(
+        "{slug} is an exercise, in which nothing is measured; a class is run on a lab that rebuilds a slot"
+    )]
+    Exercise {
+        /// Which.
+        slug: String,
+    },
+    /// A name that no test of the lab's begins with.
+    #[error("there is no test {asked:?}; there are\n  {}", there.join("\n  "))]
+    NoTest {
+        /// What was asked for.
+        asked: String,
+        /// All names.
+        there: Vec<String>,
     },
     /// Cargo cannot be run.
     #[error(
@@ -106,6 +124,14 @@ impl LabError {
     fn io(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
     }
+}
+
+/// Writes a file, and the folders in which it stands.
+fn write(path: &Path, text: &str) -> Result<(), LabError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
+    }
+    fs::write(path, text).map_err(|e| LabError::io(path, e))
 }
 
 /// The text of a file.

@@ -3,6 +3,7 @@
 use crate::{
     LabError,
     catalogue::Lab,
+    exercise::harness::Harness,
     workshop::{Workshop, program_of},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub enum Profile {
 pub struct Program {
     /// Where it is.
     pub path: PathBuf,
+    /// What tests it, where it does not test itself: the checks of an exercise.
+    pub harness: Option<Harness>,
 }
 
 /// What a named test found.
@@ -89,6 +92,8 @@ pub enum End {
     Hung {
         /// Which.
         test: String,
+        /// For how long it was waited.
+        waited: Duration,
         /// What its threads were doing, a line each.
         threads: Vec<String>,
     },
@@ -108,6 +113,7 @@ enum Said {
     Begun { test: String },
     Ended { test: String, verdict: Verdict },
     Checked,
+    NoTest { asked: String, there: Vec<String> },
     Counted(Counted),
 }
 
@@ -117,26 +123,70 @@ enum Said {
 /// When cargo cannot be run.
 pub fn build(workshop: &Workshop, lab: &Lab, profile: Profile) -> Result<Option<Program>, LabError> {
     workshop.refresh()?;
-    let target = target_dir(workshop);
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", &format!("lab-{}", lab.slug)]);
-    cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
-    cargo.arg("--target-dir").arg(&target);
+    if lab.exercise.is_some() {
+        return build_exercise(workshop, lab);
+    }
+    let path = program_path(workshop, lab, profile);
+    let mut cargo = cargo(workshop, lab, "build");
+    if path.exists() {
+        // Else there are minutes to wait, and cargo tells how far it is.
+        cargo.arg("--quiet");
+    }
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    // Else the program would stand in a folder of that target's name.
-    let status =
-        cargo.env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null()).status().map_err(LabError::NoCargo)?;
+    let status = cargo.status().map_err(LabError::NoCargo)?;
     if !status.success() {
         try_compiler(workshop.root())?;
         return Ok(None);
     }
+    Ok(Some(Program { path, harness: None }))
+}
+
+/// Whether a lab's program was built before, so that little is left to compile.
+pub fn was_built(workshop: &Workshop, lab: &Lab) -> bool {
+    program_path(workshop, lab, Profile::Release).exists()
+}
+
+fn program_path(workshop: &Workshop, lab: &Lab, profile: Profile) -> PathBuf {
     let folder = match profile {
         Profile::Release => "release",
         Profile::Debug => "debug",
     };
-    Ok(Some(Program { path: target.join(folder).join(program_of(lab)) }))
+    target_dir(workshop).join(folder).join(program_of(lab))
+}
+
+/// With its tests and examples.
+fn build_exercise(workshop: &Workshop, lab: &Lab) -> Result<Option<Program>, LabError> {
+    workshop.renew_manifest(lab)?;
+    let mut cargo = cargo_on_exercise(workshop, lab, "test");
+    cargo.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
+    let output = cargo.output().map_err(LabError::NoCargo)?;
+    if !output.status.success() {
+        try_compiler(workshop.root())?;
+        return Ok(None);
+    }
+    let harness = Harness::of_build(lab, &String::from_utf8_lossy(&output.stdout))?;
+    Ok(Some(Program { path: harness.program().to_owned(), harness: Some(harness) }))
+}
+
+/// As `cargo test` builds phase 0 in the repository: its own code optimised, since it would be tested for minutes
+/// otherwise, and all else as it is.
+pub(crate) fn cargo_on_exercise(workshop: &Workshop, lab: &Lab, word: &str) -> Command {
+    let mut cargo = cargo(workshop, lab, word);
+    cargo.arg("--quiet").arg("--config").arg(format!("profile.dev.package.{}.opt-level=2", program_of(lab)));
+    cargo
+}
+
+/// Cargo, asked to do something with a lab's crate.
+fn cargo(workshop: &Workshop, lab: &Lab, word: &str) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([word, "--package", &program_of(lab)]);
+    cargo.arg("--manifest-path").arg(workshop.dir().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(target_dir(workshop));
+    // Else programs would stand in a folder of that target's name.
+    cargo.env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null());
+    cargo
 }
 
 /// Compiles a program of one line, as the repository's toolchain does it: if even that fails, the fault is not the
@@ -169,6 +219,9 @@ impl Program {
         names: &[String],
         watch: &mut dyn FnMut(&Tested),
     ) -> Result<(Vec<Tested>, End), LabError> {
+        if let Some(harness) = &self.harness {
+            return harness.test(names, watch);
+        }
         let mut running = self.start("check", names)?;
         let (mut tested, mut begun) = (Vec::new(), "what comes before the first test".to_owned());
         loop {
@@ -180,10 +233,11 @@ impl Program {
                     tested.push(one);
                 }
                 Heard::Said(Said::Checked) => return Ok((tested, End::Whole)),
+                Heard::Said(Said::NoTest { asked, there }) => return Err(LabError::NoTest { asked, there }),
                 Heard::Said(Said::Counted(_)) => {}
                 Heard::Nothing => {
                     let threads = threads_of(running.child.id());
-                    return Ok((tested, End::Hung { test: begun, threads }));
+                    return Ok((tested, End::Hung { test: begun, waited: SILENCE_MAX, threads }));
                 }
                 Heard::End(status) => return Ok((tested, End::Died { test: begun, how: how(status) })),
             }
@@ -268,7 +322,8 @@ impl Drop for Running {
     }
 }
 
-fn how(status: ExitStatus) -> String {
+/// How a program ended, in words: `signal 11`.
+pub(crate) fn how(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return format!("signal {signal}");
@@ -277,7 +332,7 @@ fn how(status: ExitStatus) -> String {
 }
 
 /// What the threads of a process are doing, as Linux tells it; nothing elsewhere.
-fn threads_of(pid: u32) -> Vec<String> {
+pub(crate) fn threads_of(pid: u32) -> Vec<String> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
     let Ok(entries) = fs::read_dir(tasks) else { return Vec::new() };
     let mut lines: Vec<String> = entries.filter_map(|entry| thread_line(&entry.ok()?.path())).collect();

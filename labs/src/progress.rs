@@ -103,14 +103,19 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// Says whether two checks were of the same source: the CRC-32 of the names and texts of all files below `src/`. It is
-/// meant to tell changes from none, and not to prove anything to anybody.
+/// Says whether two checks were of the same source: the CRC-32 of the names and texts of all files below `src/`, and below
+/// `examples/` if there are any. It is meant to tell changes from none, and not to prove anything to anybody.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn source_hash(place: &Path) -> Result<String, LabError> {
     let mut hash = crc32fast::Hasher::new();
-    for (name, path) in sources(place, "src")? {
+    let mut files = sources(place, "src")?;
+    // An exercise may ask for programs of their own.
+    if place.join("examples").is_dir() {
+        files.extend(sources(place, "examples")?);
+    }
+    for (name, path) in files {
         let text = fs::read(&path).map_err(|error| LabError::io(&path, error))?;
         // With their lengths, so that no byte can move from a name to a text or from one file to the next unseen.
         for part in [name.as_bytes(), &text] {

@@ -7,7 +7,7 @@
 use crate::{
     LabError,
     catalogue::{Catalogue, Gate, Lab, Starter},
-    gate,
+    exercise, gate,
     program::{self, Counted, End, Profile, Program, Tested, Verdict},
     read,
     workshop::{Workshop, reference_files, starter_files},
@@ -69,6 +69,9 @@ pub fn prove(
     golden: Golden,
     watch: &mut dyn FnMut(&str),
 ) -> Result<Vec<String>, LabError> {
+    if lab.exercise.is_some() {
+        return exercise::prove::prove(workshop, lab, watch);
+    }
     let mut wrong = Vec::new();
     let names = faulty_names(lab)?;
     if names.len() < 2 {
@@ -217,10 +220,7 @@ struct Run {
 impl Bench<'_> {
     /// Builds these files, tests and counts them; `None` if they do not compile.
     fn run(&self, type_name: &str, files: &BTreeMap<String, String>) -> Result<Option<Run>, LabError> {
-        let place = self.workshop.place(self.lab);
-        if place.exists() {
-            fs::remove_dir_all(&place).map_err(|e| LabError::io(&place, e))?;
-        }
+        self.workshop.throw_away(self.lab)?;
         let form = crate::catalogue::Form {
             type_name: type_name.to_owned(),
             files: files.keys().map(|name| (name.clone(), name.clone())).collect(),

@@ -17,7 +17,7 @@
 use crate::{
     LabError,
     catalogue::{Catalogue, Form, Lab, Starter},
-    holes, read,
+    exercise, holes, read, write,
 };
 use std::{
     collections::BTreeMap,
@@ -116,13 +116,39 @@ impl Workshop {
         for (name, text) in files {
             write(&fresh.path().join(name), text)?;
         }
-        write(&fresh.path().join("src/lib.rs"), &lib_text(lab, form))?;
-        write(&fresh.path().join("src/main.rs"), &main_text(lab))?;
-        write(&fresh.path().join("Cargo.toml"), &self.manifest_text(lab)?)?;
+        for (name, text) in self.frame(lab, form)? {
+            write(&fresh.path().join(name), &text)?;
+        }
         let backup = self.back_up(lab)?;
         let (place, fresh) = (self.place(lab), fresh.keep());
         fs::rename(&fresh, &place).map_err(|e| LabError::io(&place, e))?;
         Ok(backup)
+    }
+
+    /// The files of a crate that are not the learner's.
+    fn frame(&self, lab: &Lab, form: &Form) -> Result<Vec<(&'static str, String)>, LabError> {
+        let manifest = ("Cargo.toml", self.manifest_text(lab)?);
+        if lab.exercise.is_some() {
+            return Ok(vec![manifest]);
+        }
+        Ok(vec![manifest, ("src/lib.rs", lib_text(lab, form)), ("src/main.rs", main_text(lab))])
+    }
+
+    /// What stands in a lab's place and is the learner's: the starter's files, whatever became of them, and new ones.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn files(&self, lab: &Lab) -> Result<Vec<String>, LabError> {
+        let mut files = exercise::files_below(&self.place(lab), &exercise::FOLDERS)?;
+        files
+            .retain(|name| lab.exercise.is_some() || !["src/lib.rs", "src/main.rs"].contains(&name.as_str()));
+        Ok(files)
+    }
+
+    /// Removes what stands in a lab's place, without a copy: for proofs.
+    pub(crate) fn throw_away(&self, lab: &Lab) -> Result<(), LabError> {
+        let place = self.place(lab);
+        if place.exists() { fs::remove_dir_all(&place).map_err(|e| LabError::io(&place, e)) } else { Ok(()) }
     }
 
     /// Moves what stands in a lab's place into the backups. A folder that was deleted half way is kept as well.
@@ -144,16 +170,21 @@ impl Workshop {
     /// # Errors
     /// When files cannot be read.
     pub fn is_behind(&self, lab: &Lab) -> Result<bool, LabError> {
+        let now = self.made_from(lab)?;
+        Ok(self.noted(lab)?.is_some_and(|noted| noted != now))
+    }
+
+    /// The state of the course that a lab was made from, as its manifest has it.
+    fn noted(&self, lab: &Lab) -> Result<Option<String>, LabError> {
         let path = self.place(lab).join("Cargo.toml");
         // Whoever broke their manifest hears so from cargo.
-        let Ok(manifest) = read(&path)?.parse::<Table>() else { return Ok(false) };
+        let Ok(manifest) = read(&path)?.parse::<Table>() else { return Ok(None) };
         let noted = ["package", "metadata", "lab", "made-from"]
             .iter()
             .try_fold(&Value::Table(manifest), |value, key| value.get(key))
             .and_then(Value::as_str)
             .map(str::to_owned);
-        let now = self.made_from(lab)?;
-        Ok(noted.is_some_and(|noted| noted != now))
+        Ok(noted)
     }
 
     /// Tells one state of the lab's own files in the repository from another.
@@ -177,6 +208,19 @@ impl Workshop {
         let manifest = self.workspace_text()?;
         self.replace("Cargo.toml", &manifest)?;
         self.replace("Cargo.lock", &read(&self.root.join("Cargo.lock"))?)
+    }
+
+    /// Writes an exercise's manifest as the repository has it now: it names the checks, whatever the learner did to it.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn renew_manifest(&self, lab: &Lab) -> Result<(), LabError> {
+        let made_from = self.noted(lab)?.map_or_else(|| self.made_from(lab), Ok)?;
+        self.replace(&format!("{}/Cargo.toml", lab.slug), &self.exercise_manifest(lab, &made_from)?)
+    }
+
+    fn exercise_manifest(&self, lab: &Lab, made_from: &str) -> Result<String, LabError> {
+        exercise::manifest(&self.root, &self.place(lab), &program_of(lab), made_from)
     }
 
     /// Writes a file of the workspace whole: cargo may read it at this moment, for another lab.
@@ -250,6 +294,9 @@ impl Workshop {
 
     /// The crate may use whatever the craft uses.
     fn manifest_text(&self, lab: &Lab) -> Result<String, LabError> {
+        if lab.exercise.is_some() {
+            return self.exercise_manifest(lab, &self.made_from(lab)?);
+        }
         let mut names = vec!["contracts".to_owned(), "craft".to_owned(), "lab-kit".to_owned()];
         for manifest in ["crafts/1-ingest/Cargo.toml", "crafts/1-ingest/phases/Cargo.toml"] {
             let path = self.root.join(manifest);
@@ -265,12 +312,25 @@ impl Workshop {
         Ok(format!(
             "[package]\nname = \"lab-{}\"\nversion = \"0.0.0\"\nedition.workspace = true\npublish = false\n\n\
              # The state of the course that it was made from.\n[package.metadata.lab]\nmade-from = \"{}\"\n\n\
-             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n[lints]\nworkspace = true\n\n\
+             [lib]\nname = \"mine\"\n\n[[bin]]\nname = \"{}\"\npath = \"src/main.rs\"\n\n{}\n\
              [dependencies]\n{dependencies}",
             lab.slug,
             self.made_from(lab)?,
-            program_of(lab)
+            program_of(lab),
+            lints_text(&lab.starter)
         ))
+    }
+}
+
+/// Whatever is behind a hole is unused, which the learner knows.
+fn lints_text(starter: &Starter) -> &'static str {
+    match starter {
+        Starter::Optimise | Starter::Package => "[lints]\nworkspace = true\n",
+        // A crate has its own lints or the workspace's, not both.
+        Starter::Holes(_) => {
+            "[lints.rust]\n# While there are holes. Delete this line, and hear what is left over.\nunused = \"allow\"\n\
+             unexpected_cfgs = { level = \"allow\", priority = 1 }\n"
+        }
     }
 }
 
@@ -311,27 +371,21 @@ pub fn starter_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>,
 /// # Errors
 /// When a file cannot be read.
 pub fn reference_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>, LabError> {
-    form_files(root, &lab.reference)
+    let files = form_files(root, &lab.reference)?;
+    if lab.exercise.is_some() { exercise::solved(lab, &files) } else { Ok(files) }
 }
 
 fn form_files(root: &Path, form: &Form) -> Result<BTreeMap<String, String>, LabError> {
     form.files.iter().map(|(to, from)| Ok((to.clone(), read(&root.join(from))?))).collect()
 }
 
-fn write(path: &Path, text: &str) -> Result<(), LabError> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
-    }
-    fs::write(path, text).map_err(|e| LabError::io(path, e))
-}
-
 /// The crate's library: the learner's files as modules, and the craft around them.
 fn lib_text(lab: &Lab, form: &Form) -> String {
     let modules: Vec<String> =
         form.files.keys().filter_map(|file| module_of(file)).map(|m| format!("pub mod {m};\n")).collect();
-    let (slot, type_name, main_file) = (&lab.slot, &form.type_name, lab.main_file());
+    let (slot, type_name) = (&lab.slot, &form.type_name);
     let mut text = format!(
-        "//! The lab `{}`: {}. Yours is `{main_file}`; this file puts it where it belongs.\n\n",
+        "//! The lab `{}`: {}. What stands beside this file is yours; this file puts it where it belongs.\n\n",
         lab.slug, lab.title
     );
     if !lab.server.is_empty() {

@@ -49,16 +49,80 @@ fn files(dir: &Path) -> Vec<(PathBuf, String)> {
 #[test]
 fn every_phase_of_craft_1_has_a_lab_and_phase_0_a_warm_up() {
     let catalogue = catalogue();
-    let numbers: Vec<String> = catalogue.labs.iter().map(Lab::number).collect();
+    let labs = catalogue.labs.iter().filter(|lab| lab.exercise.is_none());
+    let numbers: Vec<String> = labs.map(Lab::number).collect();
     assert_eq!(numbers, ["0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"]);
 }
 
 #[test]
-fn every_lab_has_a_brief_three_hints_and_two_wrong_turns() {
+fn after_the_warm_up_come_the_ten_exercises_in_their_order() {
+    let catalogue = catalogue();
+    let numbers = catalogue.labs.iter().map(|lab| lab.exercise.as_ref().map(|one| one.number));
+    let expected = [None].into_iter().chain((1..=10).map(Some)).collect::<Vec<_>>();
+    assert_eq!(numbers.take(11).collect::<Vec<_>>(), expected);
+}
+
+/// What stands in the one place and not in the other would be checked by nothing, or check nobody's work.
+#[test]
+fn every_exercise_has_checks_and_all_checks_belong_to_an_exercise() {
+    let catalogue = catalogue();
+    let path = catalogue.root.join("phase0/tests/exercises/main.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let mut modules: Vec<String> = modules.filter(|m| *m != "support").map(str::to_owned).collect();
+    let exercises = catalogue.labs.iter().filter(|lab| lab.exercise.is_some());
+    let mut expected: Vec<String> = exercises.map(labs::exercise::module).collect();
+    modules.sort();
+    expected.sort();
+    assert_eq!(modules, expected);
+}
+
+/// A patch that no longer fits phase 0 is told here, before anybody asks for it.
+#[test]
+fn every_exercises_solution_adds_something_to_phase_0_as_it_stands() {
+    let catalogue = catalogue();
+    for lab in catalogue.labs.iter().filter(|lab| lab.exercise.is_some()) {
+        let starter = starter_files(&catalogue.root, lab).unwrap();
+        let solved = labs::workshop::reference_files(&catalogue.root, lab).unwrap();
+        assert!(starter.keys().all(|name| solved.contains_key(name)), "{} loses a file", lab.slug);
+        assert_ne!(starter, solved, "{}", lab.slug);
+        assert!(starter.contains_key("src/main.rs"), "{}", lab.slug);
+    }
+}
+
+#[test]
+fn of_an_exercise_new_files_are_kept_and_the_manifest_is_made_anew() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let lab = lab(&catalogue, "back-off");
+    let place = workshop.start(&lab).unwrap();
+    fs::create_dir_all(place.join("examples")).unwrap();
+    fs::write(place.join("examples/send.rs"), "fn main() {}").unwrap();
+    fs::write(place.join("src/main.rs"), "// mine").unwrap();
+    assert!(workshop.files(&lab).unwrap().contains(&"examples/send.rs".to_owned()));
+
+    let manifest = place.join("Cargo.toml");
+    let made = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, made.replace("exercises", "easier")).unwrap();
+    workshop.renew_manifest(&lab).unwrap();
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), made, "the checks are the repository's again");
+    assert_eq!(fs::read_to_string(place.join("src/main.rs")).unwrap(), "// mine");
+
+    let kept = workshop.reveal(&lab).unwrap().unwrap();
+    assert_eq!(fs::read_to_string(kept.join("examples/send.rs")).unwrap(), "fn main() {}");
+    assert_ne!(fs::read_to_string(place.join("examples/send.rs")).unwrap(), "fn main() {}");
+}
+
+#[test]
+fn every_lab_has_a_brief_and_three_hints_and_two_wrong_turns_or_a_solution() {
     for lab in catalogue().labs {
         for file in ["brief.md", "hints/1.md", "hints/2.md", "hints/3.md"] {
             let text = fs::read_to_string(lab.dir.join(file)).unwrap_or_default();
             assert!(text.len() > 80, "{}: {file} says hardly anything", lab.slug);
+        }
+        if lab.exercise.is_some() {
+            assert!(lab.dir.join("solution.patch").is_file(), "{} has no solution", lab.slug);
+            continue;
         }
         let wrong_turns = labs::prove::faulty_names(&lab).unwrap();
         assert!(wrong_turns.len() >= 2, "{} has only {wrong_turns:?}", lab.slug);

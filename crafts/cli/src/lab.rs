@@ -8,20 +8,21 @@ use clap::{Args, Subcommand};
 use course::{TABLE_FILE, Table};
 use labs::{
     LabError,
-    catalogue::{Catalogue, Lab},
+    catalogue::{Catalogue, Lab, Starter},
     check::{self, Event},
+    exercise,
     gate::measure,
-    program::{self, End, Profile, Tested, Verdict},
+    program::{self, End, Profile, Program, Tested, Verdict},
     progress::{self, Map, Progress},
     prove::{self, Golden},
     workshop::{self, Workshop},
 };
 use platform::routes::page::Teller;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
@@ -33,6 +34,9 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What a bench run wrote of the phases, for the page.
 const JOURNEY_FILE: &str = "benches/results/craft1-journey.json";
+
+/// Where `craft book` builds the book.
+const BOOK_DIR: &str = "target/book";
 
 #[derive(Args)]
 pub(crate) struct LabArgs {
@@ -65,8 +69,8 @@ enum LabCommand {
     Run {
         /// Which lab.
         lab: String,
-        /// What the pipeline is told, as in --listen 127.0.0.1:9000.
-        #[arg(last = true)]
+        /// What the pipeline is told, as in --listen 127.0.0.1:9000 or --data DIR; of an exercise, what phase 0 is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
     /// Give the next hint; there are three, each tells more.
@@ -180,16 +184,10 @@ impl Desk {
                 (Some(_), false) => ("left", Tone::Warn),
                 (None, false) => ("", Tone::Faint),
             };
-            let ratio = progress.best(&lab.slug).and_then(|best| best.ratio);
-            let ratio = ratio.map_or(String::new(), |ratio| format!("  {ratio:.2} ×"));
             let hours = format!("{} h {:02}", lab.minutes / 60, lab.minutes % 60);
-            out!(
-                "{:>4}  {:<24} {:<28} {hours:>7}  {}{ratio}",
-                lab.number(),
-                lab.slug,
-                lab.title,
-                paint(tone, mark)
-            );
+            let line = format!("{:>4}  {:<24} {:<28} {hours:>7}", lab.number(), lab.slug, lab.title);
+            let mark = if mark.is_empty() { String::new() } else { format!("  {}", paint(tone, mark)) };
+            out!("{line}{mark}");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -212,20 +210,42 @@ impl Desk {
         let lab = self.catalogue.find(slug)?;
         let place = self.workshop.start(lab)?;
         let place = self.as_typed(&place);
-        out!("{} is yours: {}", place.join(lab.main_file()).display(), lab.title);
+        // Of an exercise all of it is theirs; a lab's crate has more in it than their own.
+        let theirs = if lab.exercise.is_some() { place } else { place.join(lab.main_file()) };
+        out!("{} is yours: {}", theirs.display(), lab.title);
+        if let Starter::Holes(_) = lab.starter {
+            for (name, text) in workshop::starter_files(&self.catalogue.root, lab)? {
+                match text.matches("todo!(").count() {
+                    0 => {}
+                    1 => out!("One body is missing in {name}."),
+                    holes => out!("{holes} bodies are missing in {name}."),
+                }
+            }
+        }
         out!("Read {} first.", self.as_typed(&lab.dir.join("brief.md")).display());
-        out!("Then: craft lab check {slug}, craft lab hint {slug}, craft lab run {slug}");
+        out!("Then: cargo craft lab check {slug}, cargo craft lab hint {slug}, cargo craft lab run {slug}");
         Ok(ExitCode::SUCCESS)
     }
 
     fn check(&self, slug: &str, tests: &[String]) -> Result<ExitCode> {
         let lab = self.started(slug)?;
-        say(&format!("building {slug}; the first time takes some minutes"));
-        let checked = check::check(&self.workshop, lab, tests, &mut tell)?;
-        for line in &checked.words {
-            out!("{line}");
+        let minutes =
+            if program::was_built(&self.workshop, lab) { "" } else { "; the first time takes some minutes" };
+        say(&format!("building {slug}{minutes}"));
+        let passed = check::check(&self.workshop, lab, tests, &mut tell)?;
+        if passed && tests.is_empty() {
+            self.next()?;
         }
-        Ok(if checked.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What comes next, if anything does.
+    fn next(&self) -> Result<()> {
+        let map = Map::read(&progress::names(&self.catalogue), self.workshop.dir())?;
+        if let Some(next) = &map.next {
+            out!("Next: {}", next.command);
+        }
+        Ok(())
     }
 
     fn watch(&self, slug: &str) -> Result<ExitCode> {
@@ -242,7 +262,10 @@ impl Desk {
                     let broken =
                         tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
                     if broken == 0 && end == End::Whole {
-                        out!("all {} tests hold; craft lab check {slug} measures it too", tested.len());
+                        out!(
+                            "all {} tests hold; cargo craft lab check {slug} has the last word",
+                            tested.len()
+                        );
                     }
                 }
                 say("— waiting for a save; Ctrl-C ends");
@@ -258,14 +281,24 @@ impl Desk {
             bail!("{slug} does not compile; what the compiler says stands above");
         };
         let data = self.workshop.dir().join(".data").join(slug);
+        become_it(self.serving(lab, &program, &data, words)?)
+            .with_context(|| program.path.display().to_string())
+    }
+
+    /// A lab's program, told to serve.
+    fn serving(&self, lab: &Lab, program: &Program, data: &Path, words: &[OsString]) -> Result<Command> {
+        let mut command = Command::new(&program.path);
+        if lab.exercise.is_some() {
+            fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+            command.args(exercise::words(data, words));
+            return Ok(command);
+        }
         let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
-        let mut up = Command::new(&program.path);
-        up.arg("up").arg("--data").arg(&data).arg("--work").arg(self.workshop.dir()).args(["--labs", &labs]);
-        up.arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
-        let status = up.args(words).status();
-        let status = status.with_context(|| program.path.display().to_string())?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        command.arg("up").arg("--data").arg(data).arg("--work").arg(self.workshop.dir());
+        command.args(["--labs", &labs]).arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
+        command.arg("--book").arg(self.catalogue.root.join(BOOK_DIR));
+        command.args(words);
+        Ok(command)
     }
 
     fn hint(&self, slug: &str, number: Option<u32>) -> Result<ExitCode> {
@@ -283,9 +316,13 @@ impl Desk {
         if number > given && self.workshop.dir().exists() {
             fs::write(&note, number.to_string()).with_context(|| note.display().to_string())?;
         }
-        if path(number + 1).exists() {
-            say(&format!("(hint {number}; craft lab hint {slug} gives the next)"));
-        }
+        say(&if path(number + 1).exists() {
+            format!("(hint {number}; cargo craft lab hint {slug} gives the next)")
+        } else {
+            format!(
+                "(the last hint; cargo craft lab reveal {slug} shows the reference, and keeps what you have)"
+            )
+        });
         Ok(ExitCode::SUCCESS)
     }
 
@@ -296,19 +333,29 @@ impl Desk {
         } else {
             workshop::starter_files(&self.catalogue.root, lab)?
         };
-        let theirs = tempfile::tempdir()?;
+        // Beside each other, under names that tell what they are.
+        let beside = tempfile::tempdir()?;
+        let (theirs, yours) = (if reference { "reference" } else { "starter" }, "yours");
+        let put = |side: &str, name: &str, text: &[u8]| -> Result<()> {
+            let path = beside.path().join(side).join(name);
+            fs::create_dir_all(path.parent().unwrap_or(beside.path()))?;
+            Ok(fs::write(path, text)?)
+        };
         for (name, text) in &files {
-            let path = theirs.path().join(name);
-            fs::create_dir_all(path.parent().unwrap_or(theirs.path()))?;
-            fs::write(path, text)?;
+            put(theirs, name, text.as_bytes())?;
         }
-        let mine = self.workshop.place(lab);
-        for name in files.keys() {
-            let mut git = Command::new("git");
-            git.args(["--no-pager", "diff", "--no-index"]);
-            // git's exit code says whether they differ, which is no failure here.
-            git.arg(theirs.path().join(name)).arg(mine.join(name)).status().context("git cannot be run")?;
+        let place = self.workshop.place(lab);
+        let names: BTreeSet<String> =
+            self.workshop.files(lab)?.into_iter().chain(files.into_keys()).collect();
+        for name in names.iter().filter(|name| place.join(name).is_file()) {
+            put(yours, name, &fs::read(place.join(name))?)?;
         }
+        let mut git = Command::new("git");
+        // A folder for temporary files may lie in somebody's repository.
+        git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").current_dir(beside.path());
+        git.args(["--no-pager", "diff", "--no-index", "--no-prefix", theirs, yours]);
+        // git's exit code says whether they differ, which is no failure here.
+        git.status().context("git cannot be run")?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -360,6 +407,7 @@ fn tell(event: &Event<'_>) {
         Event::Tested(one) => tell_test(one),
         Event::Ended(end) => tell_end(end),
         Event::Says(words) => say(words),
+        Event::Finds(words) => out!("{words}"),
     }
 }
 
@@ -384,14 +432,27 @@ fn tell_end(end: &End) {
         End::Died { test, how } => {
             out!("  {} in {test}: the program ended ({how})", paint(Tone::Bad, "DIED   "));
         }
-        End::Hung { test, threads } => {
-            let seconds = program::SILENCE_MAX.as_secs();
+        End::Hung { test, waited, threads } => {
+            let seconds = waited.as_secs();
             out!("  {} in {test}: nothing happened for {seconds} s", paint(Tone::Bad, "HANGS  "));
             for thread in threads {
                 out!("          {thread}");
             }
         }
     }
+}
+
+/// Goes on as this program: whoever stops or kills this process means that one.
+#[cfg(unix)]
+fn become_it(mut command: Command) -> io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+#[cfg(not(unix))]
+fn become_it(mut command: Command) -> io::Result<ExitCode> {
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// When each file of a crate was last saved, and how long it is.

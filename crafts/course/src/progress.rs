@@ -352,10 +352,15 @@ fn row(lab: &LabName, progress: &Progress, begun: bool) -> Row {
     }
 }
 
-/// The first lab with something to do; then those that only the machine kept from being decided.
+/// What was begun comes first; then the way on from the furthest lab, since labs may be left out; then what was left out;
+/// then what only the machine kept from being decided.
 fn next(labs: &[Row]) -> Option<Next> {
+    let is_open = |row: &&Row| row.state == State::Open;
     let with = |states: &[State]| labs.iter().find(|row| states.contains(&row.state));
-    let row = with(&[State::Open, State::Begun, State::Failing, State::NotYet])
+    let furthest = labs.iter().rposition(|row| row.state != State::Open).map_or(0, |at| at + 1);
+    let row = with(&[State::Begun, State::Failing, State::NotYet])
+        .or_else(|| labs[furthest..].iter().find(is_open))
+        .or_else(|| labs.iter().find(is_open))
         .or_else(|| with(&[State::Undecided]))?;
     let verb = if row.state == State::Open { "start" } else { "check" };
     let slug = row.lab.slug.clone();
@@ -539,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_next_is_the_first_lab_with_something_to_do() {
+    fn what_is_next_is_what_was_begun_then_the_way_on_then_what_was_left_out() {
         let lines: String = [
             ("a", Outcome::Passed),
             ("b", Outcome::TooNoisy),
@@ -549,13 +554,12 @@ mod tests {
         .map(|(slug, verdict)| line(&entry(slug, verdict, None)) + "\n")
         .concat();
         let next = |slugs: &[&str]| map(slugs, &lines).next.map(|next| next.command);
-        assert_eq!(next(&["a", "b", "c", "d", "e"]), Some("cargo craft lab check c".to_owned()));
-        assert_eq!(next(&["a", "b", "d", "e"]), Some("cargo craft lab start e".to_owned()));
-        assert_eq!(
-            next(&["a", "b", "d"]),
-            Some("cargo craft lab check b".to_owned()),
-            "on a quieter machine"
-        );
+        let told = |command: &str| Some(format!("cargo craft lab {command}"));
+        assert_eq!(next(&["x", "a", "b", "c", "d", "y"]), told("check c"));
+        assert_eq!(next(&["x", "a", "b", "d", "y"]), told("start y"));
+        assert_eq!(next(&["x", "a", "b", "d"]), told("start x"));
+        assert_eq!(next(&["x", "y"]), told("start x"), "at the beginning");
+        assert_eq!(next(&["a", "b", "d"]), told("check b"), "on a quieter machine");
         assert_eq!(next(&["a", "d"]), None);
     }
 

@@ -44,6 +44,7 @@ enum Said<'a> {
     Begun { test: &'a str },
     Ended { test: &'a str, verdict: &'a Verdict },
     Checked,
+    NoTest { asked: &'a str, there: Vec<&'a str> },
     Counted { counter: &'a str, previous: f64, mine: f64, reference: f64 },
 }
 
@@ -65,11 +66,14 @@ pub fn main(lab: Lab) -> ExitCode {
 /// The exit code is for people: who reads the lines knows more.
 fn check(lab: &Lab, names: &[String]) -> Result<ExitCode> {
     let mut tests = lab.tests();
-    if let Some(unknown) = names.iter().find(|name| tests.iter().all(|test| test.name != **name)) {
-        let there: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
-        bail!("{} has no test {unknown:?}; there are:\n{}", lab.slug, there.join("\n"));
+    // The beginning of a name is enough: they are sentences.
+    let asked_for = |test: &Test, name: &String| test.name.starts_with(name.as_str());
+    if let Some(asked) = names.iter().find(|name| !tests.iter().any(|test| asked_for(test, name))) {
+        let there = tests.iter().map(|test| test.name.as_str()).collect();
+        say(&Said::NoTest { asked, there })?;
+        bail!("{} has no test {asked:?}", lab.slug);
     }
-    tests.retain(|test| names.is_empty() || names.contains(&test.name));
+    tests.retain(|test| names.is_empty() || names.iter().any(|name| asked_for(test, name)));
     let mut all_hold = true;
     for test in &tests {
         all_hold &= !matches!(check_one(test)?, Verdict::Broken(_));

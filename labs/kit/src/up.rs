@@ -37,6 +37,9 @@ pub(crate) struct UpArguments {
     /// What a bench run wrote of the phases, for the page
     #[arg(long, value_name = "FILE")]
     pub(crate) journey: Option<PathBuf>,
+    /// Serve the book from this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) book: Option<PathBuf>,
     /// Where the learner's crates are, and what was done, for the page
     #[arg(long, value_name = "DIR", requires = "labs")]
     work: Option<PathBuf>,
@@ -74,6 +77,7 @@ fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
     config.journey.clone_from(&arguments.journey);
     config.progress = progress(arguments)?;
+    config.book.clone_from(&arguments.book);
     if let Some(server) = lab.server {
         let open: Arc<OpenIngest> = Arc::new(server.open);
         config.slots.ingest.push(Choice::new(MINE, TITLE, open));
@@ -116,6 +120,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             data: PathBuf::new(),
             journey: None,
+            book: None,
             work: Some(work.to_owned()),
             labs: Some(labs.to_owned()),
         }

@@ -102,6 +102,9 @@ fn it_runs_the_whole_pipeline_with_mine_in_its_slot() {
     let mut child = Command::new(program())
         .args(["up", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path())
+        .arg("--work")
+        .arg(data.path())
+        .args(["--labs", r#"[{"slug":"keep-alive","phase":"1.5","title":"keep-alive and pipelining"}]"#])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -117,8 +120,16 @@ fn it_runs_the_whole_pipeline_with_mine_in_its_slot() {
     assert!(heard.iter().any(|line| line.contains("ingest") && line.contains("mine")), "{heard:?}");
     let address = url.strip_prefix("http://").unwrap();
     assert!(ask(address, &post(address)).contains(r#"{"accepted":1}"#));
-    let page = ask(address, &format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+    let get = |path: &str| {
+        ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
+    };
+    let page = get("/");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "{:.200}", page);
+    assert!(
+        get("/api/progress").contains(r#""slug":"keep-alive","state":"open""#),
+        "{}",
+        get("/api/progress")
+    );
     let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success(), "{:?}", said.collect::<Vec<_>>());

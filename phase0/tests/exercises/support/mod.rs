@@ -16,12 +16,28 @@ use std::{
 
 /// How long anything may take that should happen at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// As parameters of a query: whenever it was.
+pub(crate) const ALL_TIME: &str = "start=0&end=253402300799999";
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The three lines that every failure consists of. What was observed is kept to a readable length.
 pub(crate) fn ensure(holds: bool, sent: impl Display, expected: impl Display, observed: impl Display) {
     let observed: String = observed.to_string().chars().take(2_000).collect();
     assert!(holds, "\n  sent:     {sent}\n  expected: {expected}\n  observed: {observed}\n");
+}
+
+/// Refused, and the parameter is named.
+pub(crate) fn is_bad_parameter(answer: &client::Answer, culprit: &str, sent: &str) {
+    let error = &answer.json()["error"];
+    let named = error["message"]
+        .as_str()
+        .is_some_and(|m| m.split(|c: char| !c.is_alphanumeric()).any(|word| word == culprit));
+    ensure(
+        answer.status == 400 && error["code"] == "bad_parameter" && named,
+        sent,
+        format!("400, the code bad_parameter, and a message that names {culprit:?}"),
+        answer,
+    );
 }
 
 /// Looks until there is something to see, or patience is over.
