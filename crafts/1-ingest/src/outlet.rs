@@ -57,7 +57,8 @@ impl Outlet {
         self.producer.as_deref_mut().ok_or_else(|| LogError::Failed("there is no producer".into()))
     }
 
-    /// The producer has failed, and is given up.
+    /// The producer has failed, and is given up. Not for an error of [`Outlet::producer`], which has noted it already: the
+    /// pause would begin anew.
     pub fn give_up(&mut self, error: LogError) {
         self.producer = None;
         let before = self.failed.as_ref().map(|failed| failed.pause);

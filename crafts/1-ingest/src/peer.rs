@@ -61,7 +61,8 @@ impl From<io::Error> for Gone {
 /// One client.
 #[derive(Debug)]
 pub struct Peer<'b> {
-    /// Whether it stands in the reactor's list of those who come again without being polled.
+    /// Whether it stands in the reactor's list of those who come again without being polled, or has come from there into
+    /// this turn. Cleared when it is read.
     pub is_queued: bool,
     /// Whether it stands in the reactor's list of those who wait for a ticket.
     pub is_held: bool,
@@ -133,7 +134,8 @@ impl<'b> Peer<'b> {
         self.readable |= event.is_readable() || self.half_closed;
     }
 
-    /// Whether there is something to read, or to run now that the answers before it have left.
+    /// Whether there is something to read, or to run now that the answers before it have left. Nothing may come of it, as
+    /// when a drain begins: one read finds that out.
     pub fn has_more(&self, settled: Ticket) -> bool {
         if self.connection.promised().is_some() {
             return false;

@@ -91,7 +91,9 @@ fn main() -> ExitCode {
 
 /// To stderr; `RUST_LOG` chooses what (`RUST_LOG=http=debug` shows every request).
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the book's library tells is of files that are about to be moved: `craft book` says where they are.
+    let usual = || EnvFilter::new("info,mdbook_driver=warn,mdbook_html=warn");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
     // A log that nobody reads any more is no reason to stop: hence no complaint about it, which would panic.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{Chart, Line};
-use super::text::{counted, human_bytes, human_us, wrong};
+use super::text::{connections_of, counted, human_bytes, human_us, wrong};
 use super::{Latency, Report};
 use crate::tally::FAILURES;
 use crate::verify::Verified;
@@ -40,7 +40,7 @@ fn head(page: &mut String, report: &Report, target: &str) -> std::fmt::Result {
         counted(workload.threads as u64, "thread"),
         counted(workload.batch as u64, "sample"),
         workload.pipeline,
-        if workload.keep_alive { "keep-alive" } else { "a connection each" },
+        connections_of(report),
         escape(&report.started_at)
     )?;
     if report.interrupted {

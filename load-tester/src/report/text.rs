@@ -26,7 +26,7 @@ fn figures(out: &mut String, report: &Report) -> std::fmt::Result {
         "{}  ({}, {}, {} a request)",
         workload.target,
         counted(u64::from(workload.clients), "client"),
-        if workload.keep_alive { "keep-alive" } else { "a connection each" },
+        connections_of(report),
         counted(workload.batch as u64, "sample")
     )?;
     let asked = result.rate_asked.map_or(String::new(), |asked| format!(" of {asked:.1} asked"));
@@ -132,6 +132,18 @@ pub(super) fn human_us(us: f64) -> String {
         us if us < 1000.0 => format!("{us:.0}µs"),
         us if us < 1_000_000.0 => format!("{:.2}ms", us / 1000.0),
         us => format!("{:.2}s", us / 1_000_000.0),
+    }
+}
+
+/// How the requests shared connections. To keep one is a wish, and a server may close it all the same.
+pub(super) fn connections_of(report: &Report) -> &'static str {
+    let result = &report.result;
+    match report.workload.keep_alive {
+        false => "a connection each",
+        true if result.answered > 0 && result.reconnects > result.answered / 2 => {
+            "keep-alive asked for, but the server closes"
+        }
+        true => "keep-alive",
     }
 }
 
