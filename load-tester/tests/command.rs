@@ -19,6 +19,22 @@ fn port_clients_and_requests_are_enough() {
 }
 
 #[test]
+fn a_server_that_closes_is_not_said_to_keep_connections() {
+    let closing = Server::start(Behaviour { one_at_a_time: true, ..Behaviour::default() });
+    let first_line = |arguments: &[&str]| {
+        let (_, stdout, _) = load_tester(arguments);
+        stdout.lines().next().unwrap_or_default().to_owned()
+    };
+    let port = closing.port.to_string();
+    let said = first_line(&[&port, "5", "4"]);
+    assert!(said.contains(", keep-alive asked for, but the server closes, "), "{said}");
+    let said = first_line(&[&port, "5", "4", "--no-keep-alive"]);
+    assert!(said.contains(", a connection each, "), "{said}");
+    let said = first_line(&[&server(|_| Answer::Accept), "5", "4"]);
+    assert!(said.contains(", keep-alive, "), "{said}");
+}
+
+#[test]
 fn a_wrong_word_is_a_usage_error() {
     for arguments in [&["frog"][..], &[], &["8080", "--rate", "-3"], &["8080", "--frog"], &["8080", "0", "1"]]
     {

@@ -56,13 +56,15 @@ fn how(file: &str, words: &[&str]) -> How {
         _ if file.starts_with("labs/phase0/") => How::Left(
             "it talks to the learner's own phase 0, once that can do what is asked; the lab's check tries that",
         ),
+        ["curl", .., body] if body.contains('$') => How::Left("its loop fills in what it asks"),
         ["curl", ..] => How::Ends,
         ["cargo" | "RUSTFLAGS=--cfg loom", ..] => How::Left(
             "it compiles; that package and target are there, a test of the book says, and .ci/run does the same",
         ),
         ["phase0/demo.sh", ..] => How::Left(".ci/run does it"),
         ["git" | "cp" | "cd", ..] => How::Left("it prepares the model checker's run, which .ci/run does"),
-        ["bash" | "for" | "do" | "done" | "sleep" | "ls" | "wc", ..] => {
+        ["a=$(head" | "tr" | "printf", ..] => How::Left("the shell makes the bodies of that loop"),
+        ["bash" | "for" | "do" | "done" | "sleep" | "ls" | "wc" | "grep", ..] => {
             How::Left("it makes slow clients and looks at threads while the learner's own server runs")
         }
         _ => panic!("{file}: nobody has said how to try {words:?}"),

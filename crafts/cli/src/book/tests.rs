@@ -59,7 +59,10 @@ fn the_book_has_a_chapter_for_every_phase_and_nothing_unresolved() {
                 let anchor = text.find(&format!("id=\"{section}\""));
                 anchor.unwrap_or_else(|| panic!("{page} has no section {section}"))
             };
-            assert!(SECTIONS.is_sorted_by_key(|section| place(section)), "{page} has another order of sections");
+            assert!(
+                SECTIONS.is_sorted_by_key(|section| place(section)),
+                "{page} has another order of sections"
+            );
             assert!(text.contains(&format!("cargo craft lab start {}", phase.slug)), "{page} begins no lab");
         }
     }
