@@ -90,7 +90,7 @@ impl Default for Slots {
                     "a list behind a mutex",
                     Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
                 ),
-                Choice::new("file", "an append-only log, cut into segment files", Arc::new(open_file_log)),
+                Choice::new("file", "an append-only log in segments", Arc::new(open_file_log)),
             ],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
