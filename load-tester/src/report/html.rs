@@ -40,7 +40,7 @@ fn head(page: &mut String, report: &Report, target: &str) -> std::fmt::Result {
         counted(workload.threads as u64, "thread"),
         counted(workload.batch as u64, "sample"),
         workload.pipeline,
-        if workload.keep_alive { "keep-alive" } else { "a connection each" },
+        super::connections(report),
         escape(&report.started_at)
     )?;
     if report.interrupted {

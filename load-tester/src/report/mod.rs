@@ -239,6 +239,23 @@ impl Counts {
     }
 }
 
+/// What became of the connections, in words.
+fn connections(report: &Report) -> &'static str {
+    match (report.workload.keep_alive, &report.result) {
+        (false, _) => "a connection each",
+        (true, result) if closes(result.connections, result.reconnects, result.answered) => {
+            "asked for keep-alive; the server closes"
+        }
+        (true, _) => "keep-alive",
+    }
+}
+
+/// Whether the server most often closed after one answer. A connection that is closed now and then, after many requests
+/// or in an outage, is kept.
+fn closes(connections: u64, reconnects: u64, answered: u64) -> bool {
+    reconnects > 0 && answered < connections.saturating_mul(2)
+}
+
 /// Complete, one line's width left to the reader's tools.
 pub fn json(report: &Report) -> String {
     let mut json = serde_json::to_string_pretty(report).unwrap_or_else(|error| {
@@ -269,4 +286,18 @@ fn spectrum(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
     }
     let steps = latency.iter_quantiles(STEPS_PER_HALF_DISTANCE);
     steps.map(|step| (step.quantile_iterated_to() * 100.0, microseconds(step.value_iterated_to()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closes;
+
+    #[test]
+    fn a_server_that_closes_after_each_answer_is_told_from_one_that_does_so_now_and_then() {
+        assert!(closes(500, 499, 500), "one client");
+        assert!(closes(2000, 1950, 2000), "fifty clients");
+        assert!(!closes(50, 0, 50), "one request each, and nobody came again");
+        assert!(!closes(60, 10, 2000), "ten of fifty connections were closed");
+        assert!(!closes(1, 0, 1));
+    }
 }

@@ -26,7 +26,7 @@ fn figures(out: &mut String, report: &Report) -> std::fmt::Result {
         "{}  ({}, {}, {} a request)",
         workload.target,
         counted(u64::from(workload.clients), "client"),
-        if workload.keep_alive { "keep-alive" } else { "a connection each" },
+        super::connections(report),
         counted(workload.batch as u64, "sample")
     )?;
     let asked = result.rate_asked.map_or(String::new(), |asked| format!(" of {asked:.1} asked"));
