@@ -22,6 +22,8 @@ pub struct Goal {
     pub reached: Option<bool>,
 }
 
+/// The last phase of the course, which most rows are about.
+const LAST: u32 = 9;
 /// Against nginx, one request at a time: at least as many, and at most as much processor time.
 const NGINX_RATE_MIN: f64 = 1.0;
 /// See above.
@@ -45,27 +47,33 @@ const OVERLOAD_RESIDENT_MB_MAX: f64 = 200.0;
 
 /// All rows of craft 1, from the phases' results and those of the peers.
 pub fn craft1(results: &Results, peers: Option<&Results>) -> Vec<Goal> {
-    let last = last_phase(results);
+    craft1_to(LAST, results, peers)
+}
+
+/// The same, of a course that ends with this phase.
+fn craft1_to(last: u32, results: &Results, peers: Option<&Results>) -> Vec<Goal> {
+    let name = format!("phase{last}");
+    let beside = peers.map(|peers| Beside { peers, last: &name });
     let mut goals = vec![
-        against_nginx(peers, "single", "1 sample a request, keep-alive, one core", NGINX_RATE_MIN),
-        nginx_cpu(peers),
-        against_nginx(peers, "pipelined", "the same, 16 requests on their way", NGINX_PIPELINED_MIN),
+        against_nginx(beside, "single", "1 sample a request, keep-alive, one core", NGINX_RATE_MIN),
+        nginx_cpu(beside),
+        against_nginx(beside, "pipelined", "the same, 16 requests on their way", NGINX_PIPELINED_MIN),
     ];
-    goals.extend(journey(results, &last));
-    goals.push(steps(results));
-    goals.extend(idle(results, &last));
-    goals.push(slow_loris(results, &last));
+    goals.extend(journey(results, &name));
+    goals.push(steps(results, last));
+    goals.extend(idle(results, &name));
+    goals.push(slow_loris(results, &name));
     goals.extend(["influx", "prometheus"].map(|format| parser(results, format)));
     goals.extend(killed(results));
-    goals.extend(overload(results, &last));
+    goals.extend(overload(results, &name));
     goals
 }
 
-/// The phase with the highest number.
-fn last_phase(results: &Results) -> String {
-    let phases =
-        results.subjects.iter().filter_map(|subject| Some((subject.phase.as_ref()?.number, &subject.name)));
-    phases.max().map_or_else(|| "phase9".to_owned(), |(_, name)| name.clone())
+/// What the peers were measured beside.
+#[derive(Clone, Copy)]
+struct Beside<'r> {
+    peers: &'r Results,
+    last: &'r str,
 }
 
 impl Goal {
@@ -82,16 +90,16 @@ fn times(estimate: Estimate) -> String {
     format!("{:.2} × [{:.2}, {:.2}]", estimate.median, estimate.low, estimate.high)
 }
 
-fn peer_ratio(peers: Option<&Results>, load: &str, of: fn(&Slice) -> Option<f64>) -> Option<Estimate> {
-    let peers = peers?;
-    ratio(peers, load, (&last_phase(peers), "nginx"), of)
+fn peer_ratio(beside: Option<Beside<'_>>, load: &str, of: fn(&Slice) -> Option<f64>) -> Option<Estimate> {
+    let Beside { peers, last } = beside?;
+    ratio(peers, load, (last, "nginx"), of)
 }
 
-fn against_nginx(peers: Option<&Results>, load: &str, what: &str, at_least: f64) -> Goal {
-    let ours = peer_ratio(peers, load, ok_per_s);
-    let wrk = peer_ratio(peers, &format!("{load}-wrk"), ok_per_s);
+fn against_nginx(beside: Option<Beside<'_>>, load: &str, what: &str, at_least: f64) -> Goal {
+    let ours = peer_ratio(beside, load, ok_per_s);
+    let wrk = peer_ratio(beside, &format!("{load}-wrk"), ok_per_s);
     // Our tester decides, unless it was the limit itself: then the server was faster than it could see.
-    let limited = peers.is_some_and(|peers| figures_of(peers, load, &last_phase(peers)).saturated > 0);
+    let limited = beside.is_some_and(|beside| figures_of(beside.peers, load, beside.last).saturated > 0);
     let deciding = if limited { wrk.or(ours) } else { ours.or(wrk) };
     let words = deciding.map(|ratio| {
         let note = if limited { " (our tester was the limit)" } else { "" };
@@ -105,8 +113,9 @@ fn against_nginx(peers: Option<&Results>, load: &str, what: &str, at_least: f64)
     )
 }
 
-fn nginx_cpu(peers: Option<&Results>) -> Goal {
-    let seen = peer_ratio(peers, "single", cpu_us).map(|ratio| (times(ratio), ratio.median <= NGINX_CPU_MAX));
+fn nginx_cpu(beside: Option<Beside<'_>>) -> Goal {
+    let seen =
+        peer_ratio(beside, "single", cpu_us).map(|ratio| (times(ratio), ratio.median <= NGINX_CPU_MAX));
     let target = format!("≤ {NGINX_CPU_MAX:.1} × its processor time a request");
     Goal::new("final phase against nginx: 1 sample a request, keep-alive, one core", target, seen)
 }
@@ -128,7 +137,7 @@ fn journey(results: &Results, last: &str) -> [Goal; 2] {
     ]
 }
 
-fn steps(results: &Results) -> Goal {
+fn steps(results: &Results, last: u32) -> Goal {
     let steps = summary::steps(results);
     let gained = steps.iter().filter(|step| step.verdict == Verdict::Gains).count();
     let others = steps.iter().filter(|step| step.verdict != Verdict::Gains);
@@ -139,9 +148,10 @@ fn steps(results: &Results) -> Goal {
         false => format!("{gained} of {}; {}", steps.len(), others.join(", ")),
     };
     // A step that was not measured leaves the row open, unless another one has failed already.
+    let is_there = |number| steps.iter().any(|step| step.number == number);
     let failed = steps.iter().any(|step| matches!(step.verdict, Verdict::Loses | Verdict::Noise));
-    let all = failed || steps.iter().all(|step| step.verdict == Verdict::Gains);
-    let seen = (!steps.is_empty() && all).then_some((words, !failed));
+    let all = failed || (1..=last).all(is_there) && steps.iter().all(|step| step.verdict == Verdict::Gains);
+    let seen = all.then_some((words, !failed));
     Goal::new("each phase against the one before, under the load that shows it", "a gain beyond noise", seen)
 }
 
@@ -279,8 +289,27 @@ mod tests {
     }
 
     #[test]
+    fn a_phase_that_is_not_the_last_is_not_taken_for_it() {
+        let mut peers = example();
+        peers.subjects[0].name = "nginx".to_owned();
+        for slice in &mut peers.slices {
+            slice.load = "single".to_owned();
+            if slice.subject == "phase0" {
+                slice.subject = "nginx".to_owned();
+            }
+        }
+        let goals = craft1(&example(), Some(&peers));
+        for what in ["final phase", "the one before", "the same under the load"] {
+            let rows: Vec<_> = goals.iter().filter(|goal| goal.what.contains(what)).collect();
+            assert!(!rows.is_empty() && rows.iter().all(|row| row.reached.is_none()), "{rows:?}");
+        }
+        let last = ingest_phases::PHASES.last().map(|phase| phase.name);
+        assert_eq!(last, Some(format!("phase{LAST}").as_str()));
+    }
+
+    #[test]
     fn the_journey_is_the_middle_of_the_ratios() {
-        let goals = craft1(&example(), None);
+        let goals = craft1_to(1, &example(), None);
         let row = goal(&goals, "against phase 0", "20");
         assert_eq!(row.reached, Some(false));
         assert!(row.measured.starts_with("2.10 ×"), "{row:?}");
@@ -306,7 +335,8 @@ mod tests {
             });
         }
         peers.slices.extend(wrk);
-        let row = |peers: &Results| goal(&craft1(&example(), Some(peers)), "1 sample", "requests/s").clone();
+        let row =
+            |peers: &Results| goal(&craft1_to(1, &example(), Some(peers)), "1 sample", "requests/s").clone();
         assert_eq!(row(&peers).reached, Some(true), "our tester saw 2.1 times nginx");
         assert!(row(&peers).measured.contains("0.20 × [0.20, 0.20] as wrk sees it"));
         for slice in peers.slices.iter_mut().filter(|slice| slice.load == "single") {

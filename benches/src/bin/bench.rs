@@ -47,7 +47,7 @@ enum Command {
     Profiles(Profiles),
     /// Hold two results files against each other, as ratios
     Compare(Compare),
-    /// Write a report, or the book's tables, from a results file
+    /// Show what a results file holds, or write a report or the book's tables from it
     Report(Report),
 }
 
@@ -166,7 +166,6 @@ struct Compare {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["html", "book", "journey"]))]
 struct Report {
     /// Results of the phases
     #[arg(default_value = "benches/results/craft1.json")]
@@ -267,10 +266,11 @@ fn craft1(arguments: &Craft1) -> Result<()> {
     let results = Results { counts, parts, ..run.results("craft1", reproduce, workload, subjects, slices) };
     match (earlier, &arguments.into) {
         (Some(mut earlier), Some(path)) => {
+            let found = Found::of(&results);
             earlier.take_over(results)?;
-            deliver(&earlier, path, arguments.json)
+            deliver(&earlier, path, &found, arguments.json)
         }
-        _ => deliver(&results, &run.root.join(&arguments.out), arguments.json),
+        _ => deliver(&results, &run.root.join(&arguments.out), &Found::of(&results), arguments.json),
     }
 }
 
@@ -300,7 +300,7 @@ fn peers(arguments: &Peers) -> Result<()> {
     };
     let reproduce = reproduce("peers", &arguments.phases, &workload);
     let results = run.results("peers-craft1", reproduce, workload, subjects, slices);
-    deliver(&results, &run.root.join(&arguments.out), arguments.json)
+    deliver(&results, &run.root.join(&arguments.out), &Found::of(&results), arguments.json)
 }
 
 fn profile(arguments: &ProfileArguments) -> Result<()> {
@@ -337,7 +337,8 @@ fn profiles(arguments: &Profiles) -> Result<()> {
         Workload { seed, rounds: 1, seconds, pinned_to_cores: run.pinning.cores, loads: Vec::new() };
     let reproduce = format!("cargo craft bench profiles --seconds {seconds} --seed {seed}");
     let results = run.results("craft1-profiles", reproduce, workload, run.subjects.clone(), Vec::new());
-    deliver(&Results { profiles, ..results }, &run.root.join(&arguments.out), arguments.json)
+    let results = Results { profiles, ..results };
+    deliver(&results, &run.root.join(&arguments.out), &Found::of(&results), arguments.json)
 }
 
 /// What every measurement begins with.
@@ -399,10 +400,26 @@ impl Run {
     }
 }
 
-fn deliver(results: &Results, path: &Path, json: bool) -> Result<()> {
+/// The tables of what was measured just now: results that take it over hold more.
+struct Found(String);
+
+impl Found {
+    fn of(results: &Results) -> Self {
+        Self(report::terminal(results, &results.workload.loads))
+    }
+}
+
+/// Stdout has the tables, or the JSON if that was asked for: then the tables are for who watches.
+fn deliver(results: &Results, path: &Path, Found(tables): &Found, json: bool) -> Result<()> {
     results.write(path)?;
+    if json {
+        eprint!("{tables}");
+        print_line(&serde_json::to_string(results)?)?;
+    } else if !tables.is_empty() {
+        print_line(tables.trim_end())?;
+    }
     eprintln!("written to {}", path.display());
-    if json { print_line(&serde_json::to_string(results)?) } else { Ok(()) }
+    Ok(())
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
@@ -432,6 +449,23 @@ fn report(arguments: &Report) -> Result<()> {
         for path in report::book(&results, peers.as_ref(), directory)? {
             print_line(&path.display().to_string())?;
         }
+    }
+    if arguments.html.is_none() && arguments.journey.is_none() && arguments.book.is_none() {
+        return show(&results, arguments.peers.as_ref().and(peers.as_ref()));
+    }
+    Ok(())
+}
+
+/// The tables of a run, and of peers that were named. Of samples there are none that fit a terminal.
+fn show(results: &Results, peers: Option<&Results>) -> Result<()> {
+    for results in [Some(results), peers].into_iter().flatten() {
+        let Found(tables) = Found::of(results);
+        ensure!(
+            !tables.is_empty(),
+            "{} has nothing that was measured under a load; try --book",
+            results.bench
+        );
+        print_line(tables.trim_end())?;
     }
     Ok(())
 }

@@ -24,10 +24,14 @@ pub fn html(results: &Results, peers: Option<&Results>) -> String {
          <title>{title}</title><style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
     );
     origin(&mut page, results);
-    section(&mut page, "What it set out to reach", "", &[&table::goals(results, peers)]);
+    if let Some(goals) = table::goals_measured(results, peers) {
+        section(&mut page, "What it set out to reach", "", &[&goals]);
+    }
     let steps = "Each phase against the one before, under the load that shows it. The gain is the middle of the \
                  rounds' ratios with its 95 % bootstrap interval; above 1 is better, whatever the unit.";
-    section(&mut page, "Step by step", steps, &[&table::steps(results)]);
+    if let Some(table) = table::steps_measured(results) {
+        section(&mut page, "Step by step", steps, &[&table]);
+    }
     for load in &results.workload.loads {
         under(&mut page, results, load);
     }
@@ -209,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_measured_is_left_out() {
+        let mut results = example();
+        let page = html(&results, None);
+        assert!(!page.contains("not measured"), "loads that were not run");
+        assert!(!page.contains("final phase"), "it was not there");
+        assert!(page.contains("Step by step"));
+        results.slices.retain(|slice| slice.subject == "phase0");
+        let page = html(&results, None);
+        assert!(!page.contains("Step by step") && page.contains("id=\"plain\""), "no step, and yet a load");
+    }
+
+    #[test]
     fn a_prediction_stands_beside_what_was_measured() {
         let page = html(&example(), None);
         assert!(page.contains("class=\"predicted\"") && page.contains("1,000 → 3,000"));
@@ -226,15 +242,19 @@ mod tests {
             slice.load = "single".to_owned();
             match slice.subject.as_str() {
                 "phase0" => slice.subject = "nginx".to_owned(),
-                _ => slice.requests = Some(requests(8000.0)),
+                _ => {
+                    slice.subject = "phase9".to_owned();
+                    slice.requests = Some(requests(8000.0));
+                }
             }
         }
         peers.subjects[0].name = "nginx".to_owned();
+        peers.subjects[1].name = "phase9".to_owned();
         let page = html(&example(), Some(&peers));
         assert!(page.contains("Beside real peers") && page.contains("id=\"single\""));
         assert!(
             page.contains("8.00 × [7.27, 8.89]"),
-            "phase 1 over nginx, in its row of what was to be reached"
+            "the final phase over nginx, in its row of what was to be reached"
         );
     }
 

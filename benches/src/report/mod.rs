@@ -1,13 +1,16 @@
-//! The report and the book's tables: the same figures, as one HTML file and as Markdown.
+//! The report and the book's tables: the same figures, as one HTML file, as Markdown, and the first of them for a
+//! terminal.
 //!
-//! Every figure in them comes from a results file. What is the same in both is a `Table`.
+//! Every figure in them comes from a results file. What is the same in all is a `Table`.
 
 mod book;
 mod chart;
 mod html;
 mod table;
+mod terminal;
 pub(crate) mod text;
 
 pub use book::book;
 pub use html::html;
+pub use terminal::terminal;
 pub use text::figure;

@@ -7,7 +7,7 @@ use crate::{
     results::{Before, Part, Results},
     server::Hot,
     stats::{Estimate, Spread},
-    summary::{self, Figures, Step},
+    summary::{self, Figures, Step, Verdict},
 };
 use load_tester::provenance::Provenance;
 use std::collections::BTreeMap;
@@ -31,8 +31,19 @@ impl Table {
     }
 }
 
-/// What the craft set out to reach.
+/// What the craft set out to reach, as far as these results can tell; nothing if they tell of none of it.
+pub(super) fn goals_measured(results: &Results, peers: Option<&Results>) -> Option<Table> {
+    let mut goals = goals::craft1(results, peers);
+    goals.retain(|goal| goal.reached.is_some());
+    (!goals.is_empty()).then(|| table_of(goals))
+}
+
+/// What the craft set out to reach, with what is still to be measured.
 pub(super) fn goals(results: &Results, peers: Option<&Results>) -> Table {
+    table_of(goals::craft1(results, peers))
+}
+
+fn table_of(goals: Vec<Goal>) -> Table {
     let row = |goal: Goal| {
         let word = match goal.reached {
             Some(true) => "yes",
@@ -41,7 +52,6 @@ pub(super) fn goals(results: &Results, peers: Option<&Results>) -> Table {
         };
         [goal.what, goal.target, goal.measured, word.to_owned()]
     };
-    let goals = goals::craft1(results, peers);
     Table::new(["what", "to reach", "measured", "reached"], goals.into_iter().map(row))
 }
 
@@ -70,8 +80,19 @@ fn short(function: &str) -> String {
 
 /// Each phase against the one before.
 pub(super) fn steps(results: &Results) -> Table {
+    steps_of(&summary::steps(results))
+}
+
+/// The same of those that were measured; nothing if none was.
+pub(super) fn steps_measured(results: &Results) -> Option<Table> {
+    let mut steps = summary::steps(results);
+    steps.retain(|step| step.verdict != Verdict::NotMeasured);
+    (!steps.is_empty()).then(|| steps_of(&steps))
+}
+
+fn steps_of(steps: &[Step]) -> Table {
     let columns = ["phase", "removes", "load", "before", "after", "predicted", "gain", "verdict"];
-    Table::new(columns, summary::steps(results).iter().map(step))
+    Table::new(columns, steps.iter().map(step))
 }
 
 fn step(step: &Step) -> [String; 8] {
@@ -126,6 +147,15 @@ pub(super) fn load(results: &Results, load: &Load) -> Table {
         Table::new(columns, summary::figures(results, &load.name).iter().map(|f| row(results, f)));
     table.drop_empty_columns();
     table
+}
+
+/// The same, only what one looks at first.
+pub(super) fn brief(results: &Results, load: &Load) -> Table {
+    let row = |figures: &Figures| {
+        let [name, rate, p50, p99, ..] = row(results, figures);
+        [name, rate, p50, p99]
+    };
+    Table::new(["", "requests/s", "p50", "p99"], summary::figures(results, &load.name).iter().map(row))
 }
 
 fn row(results: &Results, figures: &Figures) -> [String; 14] {

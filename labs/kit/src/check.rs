@@ -89,7 +89,7 @@ impl Test {
         let _alone = lock(&RUNNING);
         doing("");
         lock(&PANICS).clear();
-        panic::set_hook(Box::new(|info| lock(&PANICS).push(text_of(info))));
+        panic::set_hook(Box::new(|info| lock(&PANICS).push(Panic::of(info))));
         let run = self.run.clone();
         let spawned = thread::Builder::new().name(self.name.chars().take(15).collect()).spawn(move || run());
         let ended = match spawned {
@@ -102,7 +102,12 @@ impl Test {
     }
 
     /// The first panic explains whatever came after it.
-    fn judge(&self, ended: Option<Check>, panicked: Option<String>) -> Verdict {
+    fn judge(&self, ended: Option<Check>, panicked: Option<Panic>) -> Verdict {
+        let panicked = match panicked {
+            Some(Panic::Unwritten(what)) => return Verdict::Broken(Feedback::unwritten(what)),
+            Some(Panic::Other(text)) => Some(text),
+            None => None,
+        };
         if panicked.is_none() {
             match ended {
                 Some(Ok(())) => return Verdict::Holds(()),
@@ -128,7 +133,16 @@ static RUNNING: Mutex<()> = Mutex::new(());
 /// What the running test does just now, for when that panics.
 static DOING: Mutex<String> = Mutex::new(String::new());
 /// The panics since the running test began.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
+
+/// What a panic says.
+#[derive(Clone, Debug)]
+enum Panic {
+    /// Of a `todo!()`: what is not written yet.
+    Unwritten(String),
+    /// `panicked: no such thing at src/parse.rs:12:5`.
+    Other(String),
+}
 
 /// What they protect is whole at any time, so that a panic does no harm to it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,13 +154,36 @@ pub fn doing(what: &str) {
     excerpt(what).clone_into(&mut lock(&DOING));
 }
 
-/// `panicked: no such thing at src/parse.rs:12:5`.
-fn text_of(info: &PanicHookInfo<'_>) -> String {
-    let message = message_of(info.payload());
-    let place = info.location().map_or_else(String::new, |location| {
-        format!(" at {}:{}:{}", short_path(location.file()), location.line(), location.column())
-    });
-    format!("panicked: {}{place}", excerpt(message))
+impl Panic {
+    fn of(info: &PanicHookInfo<'_>) -> Self {
+        let message = message_of(info.payload());
+        let place = info.location().map_or_else(String::new, |location| {
+            format!(" at {}:{}:{}", short_path(location.file()), location.line(), location.column())
+        });
+        match message.strip_prefix(TODO) {
+            Some(rest) => Self::Unwritten(unwritten(rest, &place)),
+            None => Self::Other(format!("panicked: {}{place}", excerpt(message))),
+        }
+    }
+}
+
+/// How the message of every `todo!()` begins.
+const TODO: &str = "not yet implemented";
+
+/// A hole of a starter names its function. Any other `todo!()` is told by its place alone.
+fn unwritten(rest: &str, place: &str) -> String {
+    match rest.split('`').nth(1) {
+        Some(function) => format!("`{function}` is not written yet,{place}"),
+        None => format!("there is a `todo!()`{place}"),
+    }
+}
+
+impl Feedback {
+    /// The same of every test that comes to this place: what each of them was about to do says nothing yet.
+    fn unwritten(observed: String) -> Self {
+        let [sent, expected] = ["a call of it", "that it is written"].map(str::to_owned);
+        Self { sent, expected, observed }
+    }
 }
 
 fn message_of(payload: &(dyn Any + Send)) -> &str {
@@ -253,6 +290,29 @@ mod tests {
         let Verdict::Broken(feedback) = verdict else { panic!("{verdict:?}") };
         assert_eq!((feedback.sent.as_str(), feedback.expected.as_str()), ("one request", "no panic"));
         assert!(feedback.observed.starts_with("panicked: a bug in it at src/check.rs:"), "{feedback:?}");
+    }
+
+    #[test]
+    fn what_is_not_written_yet_is_all_that_is_told_of_it() {
+        let told = |check: fn() -> Check| match run(check) {
+            Verdict::Broken(feedback) => feedback,
+            verdict => panic!("{verdict:?}"),
+        };
+        let [first, again] = [1, 2].map(|_| {
+            told(|| {
+                let _ = thread::spawn(|| panic!("not yet implemented: lab: write `Ring::push`")).join();
+                expect("a request", "an answer", "nothing")
+            })
+        });
+        assert!(first.observed.starts_with("`Ring::push` is not written yet, at src/check.rs:"), "{first:?}");
+        assert_eq!(first, again);
+        assert_eq!((first.sent.as_str(), first.expected.as_str()), ("a call of it", "that it is written"));
+        let plain = told(|| {
+            doing("one request");
+            panic!("not yet implemented")
+        });
+        assert!(plain.observed.starts_with("there is a `todo!()` at src/check.rs:"), "{plain:?}");
+        assert_eq!(plain.sent, first.sent, "whatever it did");
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub(crate) trait Explain<T> {
 
 impl<T, E: Display> Explain<T> for Result<T, E> {
     fn explain(self, what: &str) -> Result<T, String> {
-        self.map_err(|e| format!("{what} failed: {e}"))
+        self.map_err(|e| format!("{what}: expected no error; got {e}"))
     }
 }
 

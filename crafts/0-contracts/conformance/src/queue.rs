@@ -3,6 +3,9 @@
 //! Retention is the implementation's business: a log may drop records that every group has committed, so claims
 //! that read back hold on to their records by not committing them.
 
+mod told;
+
+use self::told::{Owned, records, same_offsets, same_records};
 use crate::claim::{
     Check, Claim, Explain, PATIENCE, Report, ensure, equal, eventually, refused, run, seed, with_seed,
 };
@@ -18,6 +21,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     task::{Wake, Waker},
     thread,
@@ -65,6 +69,7 @@ pub const CLAIMS: &[Claim<Open>] = &[
     Claim { says: "a fetch at the end gives nothing", check: fetch_at_end },
     Claim { says: "a fetch beyond the end is refused with the true bounds", check: fetch_beyond_end },
     Claim { says: "a waiting fetch returns when a record comes", check: fetch_wakes },
+    Claim { says: "all who wait for a record return when it comes", check: fetch_wakes_all },
     Claim { says: "a waiting fetch gives up after its time", check: fetch_gives_up },
     Claim { says: "a partition that does not exist is refused everywhere", check: no_such_partition },
     Claim {
@@ -103,8 +108,8 @@ fn fresh_is_empty(open: &Open) -> Check {
     let log = open();
     ensure(log.partitions() > 0, || "expected a partition or more, got none".to_owned())?;
     for partition in partitions(&*log) {
-        equal("bounds of a fresh partition", &bounds(&*log, partition)?, &Bounds::default())?;
-        equal("records of a fresh partition", &fetch(&*log, partition, 0, all())?, &Vec::new())?;
+        equal("bounds of a partition of a fresh log", &bounds(&*log, partition)?, &Bounds::default())?;
+        same_records("a fetch from 0 of a fresh log", &fetch(&*log, partition, 0, all())?, &[])?;
     }
     Ok(())
 }
@@ -114,10 +119,11 @@ fn in_order(open: &Open) -> Check {
         let log = open();
         let payloads = numbered("record", 300);
         let offsets = append(&*log, ack, FIRST, &payloads)?;
-        equal("offsets", &offsets, &(0..300).collect())?;
+        let what = |then: &str| format!("300 records appended at ack {}, then {then}", ack.as_str());
+        same_offsets(&what("the producer's placed"), &offsets, &(0..300).collect::<Vec<_>>())?;
         let expected: Vec<_> = (0..).zip(payloads).collect();
-        equal(&format!("records at ack {}", ack.as_str()), &read_all(&*log, FIRST)?, &expected)?;
-        equal("bounds", &bounds(&*log, FIRST)?, &Bounds { start: Offset(0), end: Offset(300) })?;
+        same_records(&what("fetched from 0"), &read_all(&*log, FIRST)?, &expected)?;
+        equal(&what("bounds"), &bounds(&*log, FIRST)?, &Bounds { start: Offset(0), end: Offset(300) })?;
     }
     Ok(())
 }
@@ -134,7 +140,9 @@ fn partitions_are_apart(open: &Open) -> Check {
     settle(&mut *producer, last)?;
     for partition in partitions(&*log) {
         let expected: Vec<_> = (0..10).map(|r| (r, format!("{}/{r}", partition.0).into_bytes())).collect();
-        equal(&format!("records of partition {}", partition.0), &read_all(&*log, partition)?, &expected)?;
+        let what =
+            format!("10 records appended to each partition in turns, then partition {} fetched", partition.0);
+        same_records(&what, &read_all(&*log, partition)?, &expected)?;
     }
     Ok(())
 }
@@ -143,7 +151,12 @@ fn any_bytes(open: &Open) -> Check {
     let log = open();
     let payloads = vec![Vec::new(), (0..=255).collect(), vec![0; 10_000], Vec::new(), b"\r\n\r\n".to_vec()];
     append(&*log, Ack::Memory, FIRST, &payloads)?;
-    equal("payloads", &payloads_of(read_all(&*log, FIRST)?), &payloads)
+    let expected: Vec<_> = (0..).zip(payloads).collect();
+    same_records(
+        "empty and binary records appended, then fetched from 0",
+        &read_all(&*log, FIRST)?,
+        &expected,
+    )
 }
 
 fn largest_record(open: &Open) -> Check {
@@ -157,8 +170,7 @@ fn largest_record(open: &Open) -> Check {
     };
     settle(&mut *producer, last)?;
     let records = fetch(&*log, FIRST, 0, FetchLimit { bytes_max: 1, ..all() })?;
-    equal("lengths fetched", &records.iter().map(|(_, p)| p.len()).collect(), &vec![RECORD_BYTES_MAX])?;
-    ensure(records[0].1 == payload, || "the bytes of the largest record changed".to_owned())
+    same_records("a record of RECORD_BYTES_MAX appended, then a fetch from 0", &records, &[(0, payload)])
 }
 
 fn record_too_large(open: &Open) -> Check {
@@ -166,28 +178,33 @@ fn record_too_large(open: &Open) -> Check {
     let mut producer = log.producer(Ack::Memory).explain("producer")?;
     let payload = vec![0; RECORD_BYTES_MAX + 1];
     let result = producer.submit(NewRecord { partition: FIRST, payload: &payload });
-    refused("a record of RECORD_BYTES_MAX + 1", &result, "RecordTooLarge with its size", |e| {
+    refused("submit of a record of RECORD_BYTES_MAX + 1", &result, "RecordTooLarge with its size", |e| {
         matches!(e, LogError::RecordTooLarge { bytes, bytes_max }
             if *bytes == payload.len() && *bytes_max <= RECORD_BYTES_MAX)
     })?;
     let last = submit(&mut *producer, FIRST, b"after")?;
     settle(&mut *producer, last)?;
-    equal("the log after the refusal", &read_all(&*log, FIRST)?, &vec![(0, b"after".to_vec())])
+    let expected = [(0, b"after".to_vec())];
+    same_records(
+        "a record after one that was too large, then a fetch from 0",
+        &read_all(&*log, FIRST)?,
+        &expected,
+    )
 }
 
 fn tickets_settle(open: &Open) -> Check {
     for ack in levels(&*open()) {
         let log = open();
         let mut producer = log.producer(ack).explain("producer")?;
-        equal("settled at first", &producer.settled().explain("settled")?, &Ticket(0))?;
+        equal("settled of a new producer", &producer.settled().explain("settled")?, &Ticket(0))?;
         for round in 0..5 {
             let tickets =
                 (0..10).map(|_| submit(&mut *producer, FIRST, b"x")).collect::<Result<Vec<_>, _>>()?;
             let expected: Vec<_> = (1..=10).map(|i| Ticket(round * 10 + i)).collect();
-            equal("tickets", &tickets, &expected)?;
+            equal("ten submissions, one after the other", &tickets, &expected)?;
             let last = Ticket(round * 10 + 10);
-            settle(&mut *producer, last).explain(&format!("settling at ack {}", ack.as_str()))?;
-            equal("settled after that", &producer.settled().explain("settled")?, &last)?;
+            settle(&mut *producer, last).map_err(|why| format!("at ack {}, {why}", ack.as_str()))?;
+            equal("settled after a flush and a wait", &producer.settled().explain("settled")?, &last)?;
         }
     }
     Ok(())
@@ -204,12 +221,18 @@ fn settled_is_monotonic(open: &Open) -> Check {
         }
         let now = producer.settled().explain("settled")?;
         ensure(before <= now && now <= submitted, || {
-            format!("settled: expected something from {before:?} to {submitted:?}, got {now:?}")
+            format!(
+                "settled after each submit: expected a ticket from {before:?} to {submitted:?}, got {now:?}"
+            )
         })?;
         before = now;
     }
     settle(&mut *producer, submitted)?;
-    equal("settled in the end", &producer.settled().explain("settled")?, &Ticket(200))
+    equal(
+        "settled after 200 submissions, a flush and a wait",
+        &producer.settled().explain("settled")?,
+        &Ticket(200),
+    )
 }
 
 fn placed_once(open: &Open) -> Check {
@@ -232,10 +255,10 @@ fn placed_once(open: &Open) -> Check {
     }
     settle(&mut *producer, Ticket(100))?;
     producer.placed(&mut placed);
-    equal("placed", &placed, &expected)?;
+    equal("placed of 100 submissions, asked every ten", &placed, &expected)?;
     placed.clear();
     producer.placed(&mut placed);
-    equal("placed, asked again", &placed, &Vec::new())
+    equal("placed, asked again after all was told", &placed, &Vec::new())
 }
 
 fn empty_flush(open: &Open) -> Check {
@@ -243,9 +266,9 @@ fn empty_flush(open: &Open) -> Check {
     let mut producer = log.producer(log.ack_max()).explain("producer")?;
     producer.flush().explain("a flush without submissions")?;
     producer.flush().explain("another one")?;
-    equal("settled", &producer.settled().explain("settled")?, &Ticket(0))?;
-    equal("wait for nothing", &producer.wait(Ticket(0), PATIENCE).explain("wait")?, &Ticket(0))?;
-    equal("bounds", &bounds(&*log, FIRST)?, &Bounds::default())
+    equal("settled after two flushes of nothing", &producer.settled().explain("settled")?, &Ticket(0))?;
+    equal("wait for ticket 0", &producer.wait(Ticket(0), PATIENCE).explain("wait")?, &Ticket(0))?;
+    equal("bounds after two flushes of nothing", &bounds(&*log, FIRST)?, &Bounds::default())
 }
 
 fn wait_gives_up(open: &Open) -> Check {
@@ -255,8 +278,10 @@ fn wait_gives_up(open: &Open) -> Check {
     settle(&mut *producer, last)?;
     let began = Instant::now();
     let settled = producer.wait(Ticket(2), Duration::from_millis(100)).explain("wait")?;
-    ensure(began.elapsed() < PATIENCE, || format!("wait for 100 ms took {:?}", began.elapsed()))?;
-    equal("settled after waiting for more than was submitted", &settled, &Ticket(1))
+    ensure(began.elapsed() < PATIENCE, || {
+        format!("a wait of 100 ms for a ticket never given: expected about 100 ms; got {:?}", began.elapsed())
+    })?;
+    equal("a wait of 100 ms for ticket 2, when 1 is the last", &settled, &Ticket(1))
 }
 
 fn waker_is_called(open: &Open) -> Check {
@@ -317,7 +342,8 @@ fn fetch_from_anywhere(open: &Open) -> Check {
     for from in [0, 1, 25, 49] {
         let at = usize::try_from(from).explain("an offset")?;
         let expected: Vec<_> = (from..).zip(payloads[at..].iter().cloned()).collect();
-        equal(&format!("records from {from}"), &fetch(&*log, FIRST, from, all())?, &expected)?;
+        let what = format!("a fetch from {from} where the log holds 0..50");
+        same_records(&what, &fetch(&*log, FIRST, from, all())?, &expected)?;
     }
     Ok(())
 }
@@ -327,10 +353,15 @@ fn fetch_records_max(open: &Open) -> Check {
     append(&*log, Ack::Memory, FIRST, &numbered("record", 20))?;
     for records_max in [1, 7, 20] {
         let records = fetch(&*log, FIRST, 0, FetchLimit { records_max, ..all() })?;
-        equal(&format!("number of records, at most {records_max}"), &records.len(), &records_max)?;
+        equal(
+            &format!("a fetch of at most {records_max} of 20 records, how many"),
+            &records.len(),
+            &records_max,
+        )?;
     }
     let records = fetch(&*log, FIRST, 15, FetchLimit { records_max: 7, ..all() })?;
-    equal("offsets, at most 7 from 15", &offsets_of(&records), &(15..20).collect())
+    let expected: Vec<_> = (15..20).collect();
+    same_offsets("a fetch from 15 of at most 7, where the log holds 0..20", &offsets_of(&records), &expected)
 }
 
 fn fetch_bytes_max(open: &Open) -> Check {
@@ -338,7 +369,11 @@ fn fetch_bytes_max(open: &Open) -> Check {
     append(&*log, Ack::Memory, FIRST, &vec![vec![1; 100]; 10])?;
     for (bytes_max, expected) in [(100, 1), (199, 1), (200, 2), (1000, 10), (99, 1), (1, 1), (0, 1)] {
         let records = fetch(&*log, FIRST, 0, FetchLimit { bytes_max, ..all() })?;
-        equal(&format!("records of 100 bytes within {bytes_max}"), &records.len(), &expected)?;
+        equal(
+            &format!("a fetch of records of 100 bytes with bytes_max {bytes_max}, how many"),
+            &records.len(),
+            &expected,
+        )?;
     }
     Ok(())
 }
@@ -349,7 +384,7 @@ fn fetch_is_bounded(open: &Open) -> Check {
     let limit = FetchLimit { records_max: usize::MAX, bytes_max: usize::MAX, wait: Duration::ZERO };
     let got = fetch(&*log, FIRST, 0, limit)?.len();
     ensure((1..=FETCH_RECORDS_MAX).contains(&got), || {
-        format!("records of a fetch without limits: expected 1 to {FETCH_RECORDS_MAX}, got {got}")
+        format!("a fetch without limits: expected 1 to {FETCH_RECORDS_MAX} records; got {got}")
     })
 }
 
@@ -359,15 +394,16 @@ fn fetch_replaces(open: &Open) -> Check {
     let mut records = Records::new();
     records.push(Offset(77), b"stale");
     log.fetch(FIRST, Offset(0), all(), &mut records).explain("fetch")?;
-    equal("the buffer after a fetch", &owned(&records), &vec![(0, b"one".to_vec())])?;
+    let expected = [(0, b"one".to_vec())];
+    same_records("a fetch from 0 into a buffer that holds another record", &owned(&records), &expected)?;
     log.fetch(FIRST, Offset(1), all(), &mut records).explain("fetch at the end")?;
-    equal("the buffer after a fetch of nothing", &owned(&records), &Vec::new())
+    same_records("a fetch at the end into a buffer that holds a record", &owned(&records), &[])
 }
 
 fn fetch_at_end(open: &Open) -> Check {
     let log = open();
     append(&*log, Ack::Memory, FIRST, &numbered("record", 3))?;
-    equal("records at the end", &fetch(&*log, FIRST, 3, all())?, &Vec::new())
+    same_records("a fetch from 3 where the log holds 0..3", &fetch(&*log, FIRST, 3, all())?, &[])
 }
 
 fn fetch_beyond_end(open: &Open) -> Check {
@@ -378,9 +414,12 @@ fn fetch_beyond_end(open: &Open) -> Check {
         // With time to wait: it must not wait for what lies beyond the next record.
         let limit = FetchLimit { wait: Duration::from_millis(50), ..all() };
         let result = log.fetch(FIRST, Offset(asked), limit, &mut Records::new());
-        refused(&format!("a fetch at {asked} of 0..3"), &result, &format!("{expected:?}"), |e| {
-            *e == expected
-        })?;
+        refused(
+            &format!("a fetch from {asked} where the log holds 0..3"),
+            &result,
+            &format!("{expected:?}"),
+            |e| *e == expected,
+        )?;
     }
     Ok(())
 }
@@ -399,8 +438,42 @@ fn fetch_wakes(open: &Open) -> Check {
     thread::sleep(Duration::from_millis(50));
     append(&*log, Ack::Memory, FIRST, &[b"news".to_vec()])?;
     let (records, took) = reader.join().map_err(|_| "the waiting fetch panicked".to_owned())??;
-    equal("what the waiting fetch returned", &records, &vec![(0, b"news".to_vec())])?;
-    ensure(took < PATIENCE, || format!("the record came at once, the fetch after {took:?}"))
+    const WHAT: &str = "a fetch that waits at the end, and a record that comes";
+    same_records(WHAT, &records, &[(0, b"news".to_vec())])?;
+    ensure(took < PATIENCE, || format!("{WHAT}: expected the record at once; got it after {took:.0?}"))
+}
+
+fn fetch_wakes_all(open: &Open) -> Check {
+    const READERS: usize = 3;
+    const ROUNDS: u64 = 3;
+    let log = open();
+    for round in 0..ROUNDS {
+        let what =
+            format!("{READERS} readers, each in a fetch that waits at the end, and one record that comes");
+        let (tell, told) = mpsc::channel();
+        for _ in 0..READERS {
+            let (log, tell) = (log.clone(), tell.clone());
+            let limit = FetchLimit { wait: PATIENCE * 2, ..all() };
+            // Who comes too late for this claim has nobody to tell.
+            thread::spawn(move || tell.send(fetch(&*log, FIRST, round, limit)));
+        }
+        drop(tell);
+        // So that all of them most likely wait. Who does not yet gets the record all the same; hence the rounds.
+        thread::sleep(Duration::from_millis(100));
+        append(&*log, Ack::Memory, FIRST, &[b"news".to_vec()])?;
+        let deadline = Instant::now() + PATIENCE;
+        for _ in 0..READERS {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let records = told.recv_timeout(left).map_err(|_| {
+                let seconds = PATIENCE.as_secs();
+                format!(
+                    "{what}: expected that all of them return; got one that still waits {seconds} s later"
+                )
+            })?;
+            same_records(&what, &records?, &[(round, b"news".to_vec())])?;
+        }
+    }
+    Ok(())
 }
 
 fn fetch_gives_up(open: &Open) -> Check {
@@ -409,9 +482,12 @@ fn fetch_gives_up(open: &Open) -> Check {
     let began = Instant::now();
     let records = fetch(&*log, FIRST, 0, FetchLimit { wait, ..all() })?;
     let took = began.elapsed();
-    equal("records of an empty log", &records, &Vec::new())?;
-    ensure(took >= wait / 2, || format!("a fetch with {wait:?} to wait gave up after {took:?}"))?;
-    ensure(took < PATIENCE, || format!("a fetch with {wait:?} to wait gave up only after {took:?}"))
+    let what = format!("a fetch from an empty log, with {wait:?} to wait");
+    same_records(&what, &records, &[])?;
+    ensure(took >= wait / 2, || {
+        format!("{what}: expected an answer after that time; got it after {took:?}")
+    })?;
+    ensure(took < PATIENCE, || format!("{what}: expected an answer after that time; got it after {took:?}"))
 }
 
 fn no_such_partition(open: &Open) -> Check {
@@ -449,23 +525,33 @@ fn many_producers(open: &Open) -> Check {
         for thread in threads {
             claimed.append(&mut thread.join().map_err(|_| "a producer panicked".to_owned())??);
         }
-        equal("number of different places told", &claimed.len(), &(PRODUCERS * RECORDS_EACH))?;
+        equal(
+            "4 producers, 500 records each, at once: how many different places were told",
+            &claimed.len(),
+            &(PRODUCERS * RECORDS_EACH),
+        )?;
         let mut found = BTreeMap::new();
         for partition in partitions(&*log) {
             let records = read_all(&*log, partition)?;
-            equal("offsets", &offsets_of(&records), &(0..records.len() as u64).collect())?;
+            let expected: Vec<_> = (0..records.len() as u64).collect();
+            same_offsets("4 producers at once, then a fetch from 0", &offsets_of(&records), &expected)?;
             for who in 0..PRODUCERS {
                 let mark = format!("{who}:");
                 let mine: Vec<_> = records.iter().filter(|(_, p)| p.starts_with(mark.as_bytes())).collect();
                 ensure(mine.is_sorted_by_key(|(_, payload)| payload), || {
-                    format!("producer {who}: its records changed their order in partition {}", partition.0)
+                    format!(
+                        "4 producers at once, then a fetch from 0: expected the records of each in the order of its \
+                         submissions; got those of producer {who} in another one in partition {}",
+                        partition.0
+                    )
                 })?;
             }
             found.extend(records.into_iter().map(|(offset, payload)| ((partition, offset), payload)));
         }
         ensure(found == claimed, || {
             format!(
-                "the log holds {} records, and not those that {} acknowledgements name",
+                "4 producers at once, then a fetch from 0: expected each record where it was placed; got {} records, \
+                 and not those that {} acknowledgements name",
                 found.len(),
                 claimed.len()
             )
@@ -493,7 +579,7 @@ fn produce_at_random(
     settle(&mut *producer, last)?;
     let mut placed = Vec::new();
     producer.placed(&mut placed);
-    equal("number of submissions placed", &placed.len(), &records)?;
+    equal("placed after a flush and a wait, how many", &placed.len(), &records)?;
     Ok(placed.iter().zip(payloads).map(|(p, payload)| ((p.partition, p.offset.0), payload)).collect())
 }
 
@@ -514,17 +600,21 @@ fn reader_beside_writer(open: &Open) -> Check {
         seen.append(&mut fetch(&*log, FIRST, seen.len() as u64, limit)?);
     }
     writer.join().map_err(|_| "the writer panicked".to_owned())??;
-    equal("offsets seen by the reader", &offsets_of(&seen), &(0..RECORDS as u64).collect())?;
-    equal("payloads seen by the reader", &payloads_of(seen), &numbered("record", RECORDS))
+    let expected: Vec<_> = (0..).zip(numbered("record", RECORDS)).collect();
+    same_records("fetches from one record to the next, while a writer appends", &seen, &expected)
 }
 
 fn lone_member(open: &Open) -> Check {
     let log = open();
     let membership = log.subscribe("group", "member").explain("subscribe")?;
-    equal("group and member", &(&*membership.group, &*membership.member), &("group", "member"))?;
+    equal(
+        "subscribe as \"member\" of \"group\", the names in the membership",
+        &(&*membership.group, &*membership.member),
+        &("group", "member"),
+    )?;
     let mut given = membership.partitions.clone();
     given.sort_unstable();
-    equal("partitions of a lone member", &given, &partitions(&*log).collect())?;
+    equal("subscribe as the only member, its partitions", &given, &partitions(&*log).collect())?;
     log.heartbeat(&membership).explain("heartbeat of a lone member")
 }
 
@@ -533,15 +623,23 @@ fn second_member_fences(open: &Open) -> Check {
     let first = log.subscribe("group", "first").explain("subscribe")?;
     let second = log.subscribe("group", "second").explain("subscribe")?;
     ensure(second.generation > first.generation, || {
-        format!("generation: expected more than {}, got {}", first.generation, second.generation)
+        format!(
+            "a second member subscribes, its generation: expected more than {}; got {}",
+            first.generation, second.generation
+        )
     })?;
     let given: BTreeSet<_> = second.partitions.iter().copied().collect();
     ensure(given.len() == second.partitions.len() && given.iter().all(|p| p.0 < log.partitions()), || {
-        format!("partitions of the second member: expected each once, got {:?}", second.partitions)
+        format!("a second member subscribes, its partitions: expected each once; got {:?}", second.partitions)
     })?;
-    is_fenced("heartbeat of the first member", &log.heartbeat(&first), &first, second.generation)?;
     is_fenced(
-        "commit of the first member",
+        "a heartbeat of the first member after a second subscribed",
+        &log.heartbeat(&first),
+        &first,
+        second.generation,
+    )?;
+    is_fenced(
+        "a commit of the first member after a second subscribed",
         &log.commit(&first, FIRST, Offset(0)),
         &first,
         second.generation,
@@ -556,9 +654,13 @@ fn same_member_again(open: &Open) -> Check {
     let before = log.subscribe("group", "member").explain("subscribe")?;
     let after = log.subscribe("group", "member").explain("subscribing again")?;
     ensure(after.generation > before.generation, || {
-        format!("generation: expected more than {}, got {}", before.generation, after.generation)
+        format!(
+            "the same member subscribes again, its generation: expected more than {}; got {}",
+            before.generation, after.generation
+        )
     })?;
-    is_fenced("heartbeat of the former self", &log.heartbeat(&before), &before, after.generation)?;
+    let what = "a heartbeat with its old membership, after the same member subscribed again";
+    is_fenced(what, &log.heartbeat(&before), &before, after.generation)?;
     log.heartbeat(&after).explain("heartbeat after subscribing again")
 }
 
@@ -573,9 +675,9 @@ fn stranger_is_fenced(open: &Open) -> Check {
     for generation in [0, 1, u64::MAX] {
         let who = stranger("nobody", generation);
         let expected = |e: &LogError| matches!(e, LogError::Fenced { asked, .. } if *asked == generation);
-        refused("heartbeat in a group without members", &log.heartbeat(&who), "Fenced", expected)?;
+        refused("a heartbeat in a group that nobody joined", &log.heartbeat(&who), "Fenced", expected)?;
         refused(
-            "commit in a group without members",
+            "a commit in a group that nobody joined",
             &log.commit(&who, FIRST, Offset(0)),
             "Fenced",
             expected,
@@ -584,8 +686,13 @@ fn stranger_is_fenced(open: &Open) -> Check {
     let member = log.subscribe("group", "member").explain("subscribe")?;
     let who = stranger("group", member.generation);
     let fenced = |e: &LogError| matches!(e, LogError::Fenced { .. });
-    refused("heartbeat of a stranger who guessed the generation", &log.heartbeat(&who), "Fenced", fenced)?;
-    refused("commit of such a stranger", &log.commit(&who, FIRST, Offset(0)), "Fenced", fenced)?;
+    refused("a heartbeat of a stranger who guessed the generation", &log.heartbeat(&who), "Fenced", fenced)?;
+    refused(
+        "a commit of a stranger who guessed the generation",
+        &log.commit(&who, FIRST, Offset(0)),
+        "Fenced",
+        fenced,
+    )?;
     log.heartbeat(&member).explain("heartbeat of the true member")
 }
 
@@ -596,30 +703,32 @@ fn fenced_commit(open: &Open) -> Check {
     log.commit(&first, FIRST, Offset(1)).explain("commit")?;
     let second = log.subscribe("group", "second").explain("subscribe")?;
     is_fenced(
-        "commit of the first member",
+        "a commit at 4 of the first member after a second subscribed",
         &log.commit(&first, FIRST, Offset(4)),
         &first,
         second.generation,
     )?;
-    equal("committed", &committed(&*log, "group", FIRST)?, &Some(1))
+    let what = "a commit at 1, then one at 4 that was fenced; committed";
+    equal(what, &committed(&*log, "group", FIRST)?, &Some(1))
 }
 
 fn committed_is_told(open: &Open) -> Check {
     let log = open();
     for partition in partitions(&*log) {
         append(&*log, Ack::Memory, partition, &numbered("record", 5))?;
-        equal("committed of an unknown group", &committed(&*log, "group", partition)?, &None)?;
+        equal("committed of a group that nobody joined", &committed(&*log, "group", partition)?, &None)?;
     }
     let membership = log.subscribe("group", "member").explain("subscribe")?;
-    equal("committed before a commit", &committed(&*log, "group", FIRST)?, &None)?;
+    equal("committed of a group that has not committed yet", &committed(&*log, "group", FIRST)?, &None)?;
     for (next, partition) in (1..=5).cycle().zip(partitions(&*log)) {
         log.commit(&membership, partition, Offset(next)).explain("commit")?;
     }
     for (next, partition) in (1..=5).cycle().zip(partitions(&*log)) {
-        equal("committed", &committed(&*log, "group", partition)?, &Some(next))?;
+        let what = format!("a commit at {next} in partition {}, then committed", partition.0);
+        equal(&what, &committed(&*log, "group", partition)?, &Some(next))?;
     }
     log.commit(&membership, FIRST, Offset(5)).explain("commit at the end")?;
-    equal("committed at the end", &committed(&*log, "group", FIRST)?, &Some(5))
+    equal("a commit at 5, the end of the log, then committed", &committed(&*log, "group", FIRST)?, &Some(5))
 }
 
 fn rewind(open: &Open) -> Check {
@@ -628,7 +737,8 @@ fn rewind(open: &Open) -> Check {
     let membership = log.subscribe("group", "member").explain("subscribe")?;
     for next in [3, 1, 0, 2] {
         log.commit(&membership, FIRST, Offset(next)).explain(&format!("commit at {next}"))?;
-        equal("committed", &committed(&*log, "group", FIRST)?, &Some(next))?;
+        let what = format!("commits at 3, 1, 0 and 2 in turn; committed after that at {next}");
+        equal(&what, &committed(&*log, "group", FIRST)?, &Some(next))?;
     }
     Ok(())
 }
@@ -640,11 +750,14 @@ fn commit_beyond_end(open: &Open) -> Check {
     for asked in [6, u64::MAX] {
         let expected = out_of_range(asked, 0, 5);
         let result = log.commit(&membership, FIRST, Offset(asked));
-        refused(&format!("a commit at {asked} of 0..5"), &result, &format!("{expected:?}"), |e| {
-            *e == expected
-        })?;
+        refused(
+            &format!("a commit at {asked} where the log holds 0..5"),
+            &result,
+            &format!("{expected:?}"),
+            |e| *e == expected,
+        )?;
     }
-    equal("committed", &committed(&*log, "group", FIRST)?, &None)
+    equal("committed after commits that were refused", &committed(&*log, "group", FIRST)?, &None)
 }
 
 fn commits_outlive_members(open: &Open) -> Check {
@@ -654,11 +767,16 @@ fn commits_outlive_members(open: &Open) -> Check {
     log.commit(&first, FIRST, Offset(2)).explain("commit")?;
     let second = log.subscribe("group", "second").explain("subscribe")?;
     let at = committed(&*log, "group", FIRST)?;
-    equal("where the second member begins", &at, &Some(2))?;
-    equal("what it reads", &offsets_of(&fetch(&*log, FIRST, 2, all())?), &vec![2, 3, 4])?;
+    equal("a commit at 2, a second member subscribes, then committed", &at, &Some(2))?;
+    let what = "a fetch from 2, where the group stands, of a log that ends at 5";
+    same_offsets(what, &offsets_of(&fetch(&*log, FIRST, 2, all())?), &[2, 3, 4])?;
     if second.partitions.contains(&FIRST) {
         log.commit(&second, FIRST, Offset(5)).explain("commit of the second member")?;
-        equal("committed", &committed(&*log, "group", FIRST)?, &Some(5))?;
+        equal(
+            "a commit at 5 of the second member, then committed",
+            &committed(&*log, "group", FIRST)?,
+            &Some(5),
+        )?;
     }
     Ok(())
 }
@@ -670,10 +788,22 @@ fn groups_are_apart(open: &Open) -> Check {
     let two = log.subscribe("two", "member").explain("subscribe")?;
     log.heartbeat(&one).explain("heartbeat after another group was joined")?;
     log.commit(&one, FIRST, Offset(4)).explain("commit")?;
-    equal("committed of the other group", &committed(&*log, "two", FIRST)?, &None)?;
+    equal(
+        "a commit at 4 of group \"one\", then committed of \"two\"",
+        &committed(&*log, "two", FIRST)?,
+        &None,
+    )?;
     log.commit(&two, FIRST, Offset(1)).explain("commit")?;
-    equal("committed of the first group", &committed(&*log, "one", FIRST)?, &Some(4))?;
-    equal("committed of the second group", &committed(&*log, "two", FIRST)?, &Some(1))
+    equal(
+        "commits at 4 of \"one\" and at 1 of \"two\", then committed of \"one\"",
+        &committed(&*log, "one", FIRST)?,
+        &Some(4),
+    )?;
+    equal(
+        "commits at 4 of \"one\" and at 1 of \"two\", then committed of \"two\"",
+        &committed(&*log, "two", FIRST)?,
+        &Some(1),
+    )
 }
 
 fn uncommitted_stays(open: &Open) -> Check {
@@ -683,11 +813,14 @@ fn uncommitted_stays(open: &Open) -> Check {
     let payloads = numbered("record", 100);
     append(&*log, Ack::Memory, FIRST, &payloads)?;
     log.commit(&quick, FIRST, Offset(100)).explain("commit")?;
-    let expected: Vec<_> = (0..).zip(payloads).collect();
-    equal("what the slow group reads", &fetch(&*log, FIRST, 0, all())?, &expected)?;
-    log.commit(&slow, FIRST, Offset(40)).explain("commit")?;
+    let mut expected: Vec<_> = (0..).zip(payloads).collect();
+    let what = "the quick group commits at 100, the slow one nothing; a fetch from 0";
+    same_records(what, &fetch(&*log, FIRST, 0, all())?, &expected)?;
+    log.commit(&slow, FIRST, Offset(40)).explain("commit of the slow group at 40")?;
     append(&*log, Ack::Memory, FIRST, &[b"more".to_vec()])?;
-    equal("what it reads from its commit on", &fetch(&*log, FIRST, 40, all())?[..60], &expected[40..])
+    expected.push((100, b"more".to_vec()));
+    let what = "the quick group commits at 100, the slow one at 40; a fetch from 40";
+    same_records(what, &fetch(&*log, FIRST, 40, all())?, &expected[40..])
 }
 
 fn below_start(open: &Open) -> Check {
@@ -700,22 +833,31 @@ fn below_start(open: &Open) -> Check {
     append(&*log, Ack::Memory, FIRST, &payloads[1000..])?;
     let are_true = |b: Bounds| {
         ensure(b.start.0 <= 900 && b.end.0 == 1001, || {
-            format!("bounds after a commit at 900: expected at most 900 to 1001, got {b:?}")
+            format!(
+                "bounds after a commit at 900 of 1001: expected a start up to 900, and 1001 as the end; got {b:?}"
+            )
         })
     };
-    are_true(bounds(&*log, FIRST)?)?;
-    let mut records = Records::new();
-    match log.fetch(FIRST, Offset(0), all(), &mut records) {
-        Ok(()) => equal("the first record", &owned(&records).first(), &Some(&(0, payloads[0].clone()))),
+    let holds = bounds(&*log, FIRST)?;
+    are_true(holds)?;
+    let what = format!("a fetch from 0 where the log holds {}..{}", holds.start.0, holds.end.0);
+    let wanted = "OffsetOutOfRange with these bounds, or record 0";
+    let mut found = Records::new();
+    match log.fetch(FIRST, Offset(0), all(), &mut found) {
+        Ok(()) => {
+            let found = owned(&found);
+            let is_first =
+                found.first().is_some_and(|(offset, payload)| (*offset, payload) == (0, &payloads[0]));
+            ensure(is_first, || format!("{what}: expected {wanted}; got {}", records(&found)))
+        }
         Err(LogError::OffsetOutOfRange { asked: Offset(0), bounds }) if bounds.start.0 > 0 => {
             are_true(bounds)
         }
-        Err(e) => {
-            Err(format!("a fetch at 0: expected record 0 or OffsetOutOfRange with the bounds, got {e:?}"))
-        }
+        Err(e) => Err(format!("{what}: expected {wanted}; got the error {e:?}")),
     }?;
     let expected: Vec<_> = (900..).zip(payloads[900..].iter().cloned()).collect();
-    equal("what nobody has committed", &fetch(&*log, FIRST, 900, all())?, &expected)
+    let what = "a fetch from 900, which nobody has committed";
+    same_records(what, &fetch(&*log, FIRST, 900, all())?, &expected)
 }
 
 fn names(open: &Open) -> Check {
@@ -724,7 +866,9 @@ fn names(open: &Open) -> Check {
     for bad in ["", too_long.as_str(), "é", "a\nb", "a\0", "\x7f", "a\u{200b}"] {
         // A name that is far too long may be cut before it is told back.
         let expected = |e: &LogError| matches!(e, LogError::BadName(name) if bad.starts_with(name.as_str()));
-        let what = |of: &str| format!("{:?} as the name of a {of}", bad.chars().take(20).collect::<String>());
+        let what = |of: &str| {
+            format!("subscribe with {:?} as the name of a {of}", bad.chars().take(20).collect::<String>())
+        };
         refused(&what("group"), &log.subscribe(bad, "member"), "BadName with the name", expected)?;
         refused(&what("member"), &log.subscribe("group", bad), "BadName with the name", expected)?;
     }
@@ -740,7 +884,9 @@ fn too_many_groups(open: &Open) -> Check {
         log.subscribe(&format!("group-{i}"), "member").explain(&format!("subscribe of group {}", i + 1))?;
     }
     let result = log.subscribe("one-too-many", "member");
-    refused("one group too many", &result, "TooManyGroups", |e| *e == LogError::TooManyGroups(GROUPS_MAX))?;
+    refused("subscribe in one group more than GROUPS_MAX", &result, "TooManyGroups", |e| {
+        *e == LogError::TooManyGroups(GROUPS_MAX)
+    })?;
     log.subscribe("group-0", "other").map(|_| ()).explain("another member of a group that is there")
 }
 
@@ -775,7 +921,7 @@ fn append(log: &dyn Log, ack: Ack, to: Partition, payloads: &[Vec<u8>]) -> Resul
     settle(&mut *producer, last)?;
     let mut placed = Vec::new();
     producer.placed(&mut placed);
-    equal("number of submissions placed", &placed.len(), &payloads.len())?;
+    equal("placed after a flush and a wait, how many", &placed.len(), &payloads.len())?;
     Ok(placed.iter().map(|p| p.offset.0).collect())
 }
 
@@ -796,29 +942,29 @@ fn submit(producer: &mut dyn Producer, partition: Partition, payload: &[u8]) -> 
 /// Flushes and waits until everything up to `last` has settled.
 fn settle(producer: &mut dyn Producer, last: Ticket) -> Check {
     producer.flush().explain("flush")?;
-    equal("settled after a flush and a wait", &producer.wait(last, PATIENCE).explain("wait")?, &last)
+    equal("a flush, and a wait for the last ticket", &producer.wait(last, PATIENCE).explain("wait")?, &last)
 }
 
-fn fetch(
-    log: &dyn Log,
-    partition: Partition,
-    from: u64,
-    limit: FetchLimit,
-) -> Result<Vec<(u64, Vec<u8>)>, String> {
+fn fetch(log: &dyn Log, partition: Partition, from: u64, limit: FetchLimit) -> Result<Vec<Owned>, String> {
     let mut records = Records::new();
     log.fetch(partition, Offset(from), limit, &mut records).explain(&format!("fetch from {from}"))?;
     Ok(owned(&records))
 }
 
 /// Everything that a partition holds, in as many fetches as that takes.
-fn read_all(log: &dyn Log, partition: Partition) -> Result<Vec<(u64, Vec<u8>)>, String> {
+fn read_all(log: &dyn Log, partition: Partition) -> Result<Vec<Owned>, String> {
     let Bounds { start, end } = bounds(log, partition)?;
     let mut all_records = Vec::new();
     let mut next = start.0;
     while next < end.0 {
         let mut records = fetch(log, partition, next, all())?;
         let last = records.last().map(|(offset, _)| *offset);
-        next = last.ok_or_else(|| format!("a fetch from {next} of {}..{} gave nothing", start.0, end.0))? + 1;
+        next = last.ok_or_else(|| {
+            format!(
+                "a fetch from {next} where the log holds {}..{}: expected records; got none",
+                start.0, end.0
+            )
+        })? + 1;
         all_records.append(&mut records);
     }
     Ok(all_records)
@@ -832,16 +978,12 @@ fn committed(log: &dyn Log, group: &str, partition: Partition) -> Result<Option<
     Ok(log.committed(group, partition).explain("committed")?.map(|o| o.0))
 }
 
-fn owned(records: &Records) -> Vec<(u64, Vec<u8>)> {
+fn owned(records: &Records) -> Vec<Owned> {
     records.iter().map(|(offset, payload)| (offset.0, payload.to_vec())).collect()
 }
 
-fn offsets_of(records: &[(u64, Vec<u8>)]) -> Vec<u64> {
+fn offsets_of(records: &[Owned]) -> Vec<u64> {
     records.iter().map(|(offset, _)| *offset).collect()
-}
-
-fn payloads_of(records: Vec<(u64, Vec<u8>)>) -> Vec<Vec<u8>> {
-    records.into_iter().map(|(_, payload)| payload).collect()
 }
 
 fn out_of_range(asked: u64, start: u64, end: u64) -> LogError {

@@ -30,6 +30,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::EmptyBeyondEnd, "a fetch beyond the end"),
     (Fault::WrongBounds, "a fetch beyond the end"),
     (Fault::NeverWakesFetch, "a waiting fetch returns"),
+    (Fault::WakesOneFetch, "all who wait for a record"),
     (Fault::SettlesBeforeSubmit, "tickets count submissions"),
     (Fault::ForgetsPlaces, "placed tells where"),
     (Fault::NeverSettles, "tickets count submissions"),

@@ -29,6 +29,7 @@ pub(crate) enum Fault {
     EmptyBeyondEnd,
     WrongBounds,
     NeverWakesFetch,
+    WakesOneFetch,
     SettlesBeforeSubmit,
     ForgetsPlaces,
     NeverSettles,
@@ -287,8 +288,10 @@ impl Producer for MemoryProducer {
             self.settled = self.submitted;
         }
         drop(state);
-        if fault != Fault::NeverWakesFetch {
-            self.shared.grown.notify_all();
+        match fault {
+            Fault::NeverWakesFetch => {}
+            Fault::WakesOneFetch => self.shared.grown.notify_one(),
+            _ => self.shared.grown.notify_all(),
         }
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
