@@ -19,8 +19,7 @@ use phase0::{
     storage::JsonLines,
 };
 use std::{
-    collections::BTreeMap, io, net::TcpListener, path::Path, process::ExitCode, sync::Arc, thread,
-    time::Duration,
+    collections::BTreeMap, net::TcpListener, path::Path, process::ExitCode, sync::Arc, thread, time::Duration,
 };
 
 fn main() -> ExitCode {
@@ -41,8 +40,7 @@ fn run(args: &[String]) -> Result<(), String> {
         port.parse().map_err(|_| format!("{port:?} is no port\nusage: phase0 [PORT] [FILE] [SECONDS]"))?;
     let seconds: u64 = seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
 
-    let listener =
-        TcpListener::bind(("127.0.0.1", port)).map_err(|e| format!("port {port}: {e}{}", advice(&e)))?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| format!("port {port}: {e}"))?;
     let storage = Arc::new(JsonLines::open(Path::new(&file)).map_err(|e| format!("{file}: {e}"))?);
     let log: Arc<dyn Log> = Arc::new(MemoryLog::for_groups(&["storage"]));
     let engine = Arc::new(SelectorEngine::new(storage.clone()));
@@ -68,16 +66,6 @@ fn run(args: &[String]) -> Result<(), String> {
     let server = SequentialIngest::new(IngestConfig::default(), Some(log));
     let site = Site { listener, rest: &rest, middleware: &Bare, shutdown: Shutdown::new() };
     server.serve(&site).map_err(|e| e.to_string())
-}
-
-/// What to do when the port cannot be had.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program has this port: stop it, or choose one, as in phase0 8081"
-        }
-        _ => "",
-    }
 }
 
 fn default_rule() -> Rule {
