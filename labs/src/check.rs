@@ -50,6 +50,10 @@ pub fn check(
     tell(&Event::Ended(&end));
     let broken = tested.iter().filter(|one| matches!(one.verdict, Verdict::Broken(_))).count();
     if broken > 0 || end != End::Whole {
+        for (hole, waiting) in unwritten(&tested) {
+            let tests = if waiting == 1 { "test waits" } else { "tests wait" };
+            tell(&Event::Finds(&format!("{waiting} {tests}: {hole}.")));
+        }
         tell(&Event::Finds(&not_right(lab, broken, tested.len(), &end)));
         return keep(workshop, lab, names, Outcome::Broken);
     }
@@ -94,6 +98,18 @@ fn behind(lab: &Lab) -> String {
          `cargo craft lab diff {slug}` shows yours against the starter of today, and `cargo craft lab reset {slug}` begins anew with \
          it and keeps a copy of yours."
     )
+}
+
+/// What is not written yet, and how many tests came to it, in the order in which they did.
+fn unwritten(tested: &[Tested]) -> Vec<(&str, usize)> {
+    let mut holes: Vec<(&str, usize)> = Vec::new();
+    for hole in tested.iter().filter_map(Tested::unwritten) {
+        match holes.iter_mut().find(|(known, _)| *known == hole) {
+            Some((_, waiting)) => *waiting += 1,
+            None => holes.push((hole, 1)),
+        }
+    }
+    holes
 }
 
 fn not_right(lab: &Lab, broken: usize, all: usize, end: &End) -> String {
@@ -162,4 +178,26 @@ fn contest(
             if enough == ROUNDS_MAX { " at most" } else { "" }
         )));
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Feedback;
+
+    #[test]
+    fn a_hole_is_told_once_with_the_tests_that_come_to_it() {
+        let one = |name: &str, observed: &str| Tested {
+            name: name.to_owned(),
+            verdict: Verdict::Broken(Feedback {
+                sent: String::new(),
+                expected: String::new(),
+                observed: observed.to_owned(),
+            }),
+        };
+        let (push, pop) =
+            ("`push` is not written yet, at src/ring.rs:1:1", "`pop` is not written yet, at src/ring.rs:9:1");
+        let tested = [one("a", push), one("b", pop), one("c", "nothing"), one("d", push)];
+        assert_eq!(unwritten(&tested), [(push, 2), (pop, 1)]);
+    }
 }

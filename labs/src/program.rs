@@ -70,6 +70,14 @@ pub struct Tested {
     pub verdict: Verdict,
 }
 
+impl Tested {
+    /// What is not written yet, if that is all that is wrong with it: the same words for every test that comes to one hole.
+    pub fn unwritten(&self) -> Option<&str> {
+        let Verdict::Broken(feedback) = &self.verdict else { return None };
+        Some(feedback.observed.as_str()).filter(|observed| observed.contains("is not written yet"))
+    }
+}
+
 /// A counter of the previous form, of the learner's, and of the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {

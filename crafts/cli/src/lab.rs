@@ -415,6 +415,9 @@ fn tell_test(one: &Tested) {
     match &one.verdict {
         Verdict::Holds => out!("  {} {}", paint(Tone::Good, "holds  "), one.name),
         Verdict::Skipped(why) => out!("  {} {} ({why})", paint(Tone::Faint, "skipped"), one.name),
+        Verdict::Broken(_) if one.unwritten().is_some() => {
+            out!("  {} {}", paint(Tone::Faint, "waits  "), one.name);
+        }
         Verdict::Broken(_) => {
             let text = prove::feedback(std::slice::from_ref(one));
             let mut lines = text.lines();
