@@ -168,7 +168,7 @@ struct Files {
     spares: Vec<String>,
 }
 
-/// Removes what is unfinished.
+/// Removes what is unfinished, and makes sure that names are what they seem.
 fn sort_names(disk: &dyn Disk, names: Vec<String>) -> io::Result<Files> {
     let mut files = Files { segments: Vec::new(), spares: Vec::new() };
     for name in names {
@@ -185,6 +185,9 @@ fn sort_names(disk: &dyn Disk, names: Vec<String>) -> io::Result<Files> {
     for spare in files.spares.drain(crate::retention::SPARES_MAX.min(files.spares.len())..) {
         disk.remove(&spare)?;
     }
+    // A process that was killed may have left names that are not on disk yet. A spare file whose old name came back once it
+    // has a new head would be a segment that is not what its name says.
+    disk.sync_names()?;
     Ok(files)
 }
 

@@ -70,11 +70,15 @@ impl Shared {
     /// Takes a segment's name from its file, durably: it must not come back once something else stands in the file.
     fn take_name(&self, number: u64, spare: Option<&str>) -> io::Result<()> {
         let (disk, name) = (&self.outside.disk, segment::name(number));
-        match spare {
+        let taken = match spare {
             Some(spare) => disk.rename(&name, spare),
             None => disk.remove(&name),
-        }?;
-        disk.sync_names()
+        };
+        match taken {
+            // It was taken before, and only the sync of that has failed.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => disk.sync_names(),
+        }
     }
 
     /// No longer than a segment and its index.

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use std::{collections::BTreeMap, env};
 
 /// As many as a test may take.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 3000;
 /// A guard that is off, and a disk that lies, are found out within so many.
 const SEEDS_TO_FAIL: u64 = 3000;
 
