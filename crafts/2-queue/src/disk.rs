@@ -161,7 +161,7 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
 
 /// Writes zeros, so that later writes find their blocks there and a sync has nothing but data to write.
 pub(crate) fn zero_fill(file: &dyn DataFile, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let bytes = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());

@@ -49,7 +49,7 @@ pub(crate) const ALIGN: usize = 8;
 /// A frame takes no further record beyond this. Who reads from its middle reads all of it.
 pub(crate) const BODY_BYTES_MAX: usize = 256 << 10;
 /// No body is longer: a record of the largest size and its length, or the index of a large segment.
-const ANY_BODY_BYTES_MAX: u32 = RECORD_BYTES_MAX as u32 + (1 << 20);
+const ANY_BODY_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 20);
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Head {
         if u32_at(head, CHECKSUM) != crc32c_append(seed, &head[MAGIC_AT..]) {
             return None;
         }
-        Some(Self::read(head)?).filter(|head| head.body_bytes <= ANY_BODY_BYTES_MAX)
+        Some(Self::read(head)?).filter(|head| head.body_bytes as usize <= ANY_BODY_BYTES_MAX)
     }
 
     /// Reads a head that waits to be written, and has no checksum yet.
@@ -205,10 +205,10 @@ pub(crate) fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
 pub(crate) fn put_record(payload: &[u8], body: &mut Vec<u8>) {
     let mut left = payload.len();
     while left > 0x7F {
-        body.push((left & 0x7F) as u8 | 0x80);
+        body.push(left.to_le_bytes()[0] | 0x80);
         left >>= 7;
     }
-    body.push(left as u8);
+    body.push(left.to_le_bytes()[0]);
     body.extend_from_slice(payload);
 }
 

@@ -23,6 +23,7 @@ use contracts::{
 use parking_lot::{Condvar, Mutex};
 use std::{
     fs::{File, TryLockError},
+    hash::{BuildHasher, RandomState},
     io,
     path::Path,
     sync::{
@@ -126,7 +127,8 @@ impl Outside {
         Self {
             disk: Arc::new(RealDisk::new(dir)),
             now_ms: Box::new(move || u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)),
-            salt: Box::new(|| fastrand::u64(..)),
+            // The keys of a hasher come from the system's randomness.
+            salt: Box::new(|| RandomState::new().hash_one(0_u8)),
             guards: Guards::ALL,
         }
     }
@@ -197,7 +199,7 @@ impl FileLog {
         let Opened { view, tail, mut groups, spares, recovery, known_until, announced } =
             recovery::open(&outside, &config)?;
         groups.declare(&config.groups);
-        let (path, announced) = (outside.disk.path(""), announced || !outside.guards.announced);
+        let path = outside.disk.path("");
         let shared = Shared {
             config,
             outside,

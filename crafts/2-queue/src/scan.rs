@@ -64,7 +64,7 @@ pub(crate) fn scan(
             }
             Behind::Torn(torn) => {
                 scan.end = at;
-                scan.cut = scan.cut(&mut walk, header, torn)?;
+                scan.cut = scan.cut(&mut walk, header, &torn)?;
                 return Ok(scan);
             }
         }
@@ -151,7 +151,7 @@ impl Scan {
     }
 
     /// What is cut off at the end; `None` if the log simply ends there.
-    fn cut(&self, walk: &mut Walk, header: &Header, torn: Torn) -> io::Result<Option<Cut>> {
+    fn cut(&self, walk: &mut Walk, header: &Header, torn: &Torn) -> io::Result<Option<Cut>> {
         walk.jump(self.end);
         let (mut end, mut why) = (torn.end, "a frame is cut short or changed");
         if torn.frames == 0 && !header.recycled {

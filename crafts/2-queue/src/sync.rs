@@ -171,9 +171,14 @@ impl Shared {
             state = self.progress.state.lock();
             state.led = false;
             self.progress.moved.notify_all();
-            if matches!(result, Err(LogError::Failed(_))) {
+            match result {
+                Ok(()) => {}
+                Err(LogError::Full) => {
+                    self.progress.called.wait_for(&mut state, RETRY);
+                    state.due = true;
+                }
                 // The log is broken, and whoever uses it is told.
-                return;
+                Err(_) => return,
             }
         }
     }

@@ -198,7 +198,7 @@ impl Shared {
             recycled: spare.is_some(),
         };
         let (seed, next) = (self.outside.guards.seed(header.salt), self.view.lock().next().to_vec());
-        let first = epoch_frame(seed, &header, Table { known_until: 0, next: next.clone() });
+        let first = epoch_frame(seed, &header, &Table { known_until: 0, next: next.clone() });
         let synced_first = self.outside.guards.head_first;
         let begun = segment::begin(&*self.outside.disk, spare.as_deref(), &header, &first, synced_first)
             .and_then(|file| Ok((file.bytes()?, file)));
@@ -220,6 +220,12 @@ impl Shared {
     pub(crate) fn announce(&self, known_until: u64) -> Result<(), LogError> {
         let mut tail = self.tail.lock();
         let tail = &mut *tail;
+        // What recovery has found may lie in the page cache only. The frame says that it is on disk, so it must be.
+        self.sync_file(&*tail.file)?;
+        self.progress.has_synced(tail.sequence, tail.written);
+        if !self.outside.guards.announced {
+            return Ok(());
+        }
         let header = Header {
             number: tail.number,
             salt: 0,
@@ -229,13 +235,11 @@ impl Shared {
             recycled: false,
         };
         let next = self.view.lock().next().to_vec();
-        let frame = epoch_frame(tail.seed, &header, Table { known_until, next });
+        let frame = epoch_frame(tail.seed, &header, &Table { known_until, next });
         let end = tail.at + frame.len() as u64;
         if end > self.config.segment_bytes_max && !tail.fresh {
             return self.roll(tail);
         }
-        // What recovery has found may lie in the page cache only. The frame says that it is on disk, so it must be.
-        self.sync_file(&*tail.file)?;
         tail.file.write_at(tail.at, &frame).map_err(|e| self.refuses(tail.file.path(), &e))?;
         self.sync_file(&*tail.file)?;
         tail.at = end;
@@ -258,7 +262,7 @@ impl Shared {
 }
 
 /// The first frame of a segment, or of an opening.
-pub(crate) fn epoch_frame(seed: u32, header: &Header, table: Table) -> Vec<u8> {
+pub(crate) fn epoch_frame(seed: u32, header: &Header, table: &Table) -> Vec<u8> {
     let body = table.encode();
     let head = Head {
         sequence: header.first_sequence,

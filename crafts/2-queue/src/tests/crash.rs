@@ -104,6 +104,9 @@ struct World {
     partitions: Vec<Partitioned>,
     /// Distinguishes payloads.
     records: u64,
+    /// Whether each flush is one frame, and as long as the frame that an opening begins with: what a crash left behind it
+    /// then fits where the next frame would be.
+    same: bool,
 }
 
 fn run(seed: u64, guards: Guards, lies: bool) -> Result<(), String> {
@@ -120,8 +123,9 @@ fn run(seed: u64, guards: Guards, lies: bool) -> Result<(), String> {
         ..LogConfig::for_groups(&["group"])
     };
     let partitions = vec![Partitioned::default(); partitions as usize];
-    let mut world = World { rng, disk, guards, config, partitions, records: 0 };
-    for _ in 0..world.rng.u32(1..7) {
+    let same = rng.bool();
+    let mut world = World { rng, disk, guards, config, partitions, records: 0, same };
+    for _ in 0..world.rng.u32(1..if same { 13 } else { 7 }) {
         world.live()?;
     }
     // What an opening does not seal by its own epoch frame could not be told from a torn end.
@@ -177,21 +181,23 @@ impl World {
         let acks = [Ack::Disk, Ack::Disk, Ack::Os];
         let mut producers: Vec<_> = acks.map(|ack| (ack, log.producer(ack).unwrap(), Vec::new())).into();
         let Ok(membership) = log.subscribe("group", "member") else { return End::PowerCut };
-        for _ in 0..self.rng.u32(..40) {
+        for _ in 0..self.rng.u32(..if self.same { 13 } else { 40 }) {
             let chosen = self.rng.usize(..producers.len());
             let (ack, producer, waiting) = &mut producers[chosen];
             let went_on = match self.rng.u32(..20) {
-                0..6 => self.submit(&mut **producer, waiting),
-                6..10 => self.flush(*ack, &mut **producer, waiting),
+                0..4 => self.submit(&mut **producer, waiting),
+                4..10 => self
+                    .submit(&mut **producer, waiting)
+                    .and_then(|()| self.flush(*ack, &mut **producer, waiting)),
                 10..16 => self
                     .submit(&mut **producer, waiting)
                     .and_then(|()| self.flush(*ack, &mut **producer, waiting))
                     .and_then(|()| self.wait(*ack, &mut **producer)),
                 16 => self.commit(log, &membership),
-                17 => Ok(self.disk.set_room(Some(self.rng.usize(..3000)))),
-                18 => Ok(self.disk.set_room(None)),
-                _ if self.rng.u32(..8) == 0 => Ok(self.disk.fail_syncs(true)),
-                _ => Ok(()),
+                _ => {
+                    self.trouble();
+                    Ok(())
+                }
             };
             if went_on.is_err() {
                 // A log that broke: the process ends, with the power or without.
@@ -205,12 +211,22 @@ impl World {
         if end == End::Closed && self.rng.bool() { End::Killed } else { end }
     }
 
+    /// The disk gets full, or has room again, or fails.
+    fn trouble(&mut self) {
+        match self.rng.u32(..24) {
+            0..8 => self.disk.set_room(Some(self.rng.usize(..3000))),
+            8..16 => self.disk.set_room(None),
+            16 => self.disk.fail_syncs(true),
+            _ => {}
+        }
+    }
+
     fn submit(
         &mut self,
         producer: &mut dyn Producer,
         waiting: &mut Vec<(u32, Vec<u8>)>,
     ) -> Result<(), LogError> {
-        for _ in 0..self.rng.u32(1..7) {
+        for _ in 0..if self.same { 1 } else { self.rng.u32(1..7) } {
             let partition = self.rng.u32(..self.config.partitions);
             let payload = self.payload();
             match producer.submit(NewRecord { partition: Partition(partition), payload: &payload }) {
@@ -226,6 +242,10 @@ impl World {
     fn payload(&mut self) -> Vec<u8> {
         self.records += 1;
         let id = self.records.to_le_bytes();
+        if self.same {
+            let bytes = 15 + 8 * self.partitions.len();
+            return id.iter().cycle().take(bytes).copied().collect();
+        }
         let bytes = [0, 8, 8, 120, 120, 120, 700, 5000][self.rng.usize(..8)];
         if bytes == 700 && self.rng.bool() {
             return self.forged(&id);

@@ -57,6 +57,7 @@ fn main() {
         println!("| {} | {rate:.0} | {syncs:.2} | {p50_us} | {p99_us} | {raw:.0} |", load.name);
     }
     catch_up();
+    recovery();
 }
 
 struct Figures {
@@ -149,12 +150,37 @@ fn read(log: &FileLog) -> f64 {
     let end = log.bounds(Partition(0)).unwrap().end;
     let begun = Instant::now();
     while next < end {
-        log.fetch(Partition(0), next, FetchLimit { records_max: 10_000, ..FetchLimit::default() }, &mut records)
-            .unwrap();
+        log.fetch(
+            Partition(0),
+            next,
+            FetchLimit { records_max: 10_000, ..FetchLimit::default() },
+            &mut records,
+        )
+        .unwrap();
         bytes += records.bytes();
         next.0 += records.len() as u64;
     }
     bytes as f64 / (1 << 20) as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// How long it takes to open a log of a GiB, from a warm page cache.
+fn recovery() {
+    let dir = directory();
+    let config = || LogConfig::for_groups(&[]);
+    let (log, _) = FileLog::open(dir.path(), config()).unwrap();
+    fill(&log, 1 << 30);
+    drop(log);
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            let (_log, recovery) = FileLog::open(dir.path(), config()).unwrap();
+            assert_eq!((recovery.cut, recovery.gaps), (None, vec![]));
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("\n| opens | ms |\n|---|---|");
+    println!("| a log of 1 GiB | {:.1} |", times[ROUNDS / 2].as_secs_f64() * 1000.0);
 }
 
 fn submit(producer: &mut dyn Producer, partition: Partition, messages: usize) {
