@@ -202,7 +202,8 @@ fn begin_log(outside: &Outside, config: &LogConfig) -> io::Result<()> {
         recycled: false,
     };
     let table = Table { known_until: 0, next: vec![0; config.partitions as usize] };
-    let first = epoch_frame(outside.guards.seed(header.salt), &header, &table);
+    let seed = outside.guards.seed(header.salt);
+    let first = epoch_frame(seed, header.first_sequence, header.epoch, header.created_ms, &table);
     segment::begin(&*outside.disk, None, &header, &first, outside.guards.head_first).map(drop)
 }
 

@@ -198,7 +198,8 @@ impl Shared {
             recycled: spare.is_some(),
         };
         let (seed, next) = (self.outside.guards.seed(header.salt), self.view.lock().next().to_vec());
-        let first = epoch_frame(seed, &header, &Table { known_until: 0, next: next.clone() });
+        let table = Table { known_until: 0, next: next.clone() };
+        let first = epoch_frame(seed, tail.sequence, tail.epoch, header.created_ms, &table);
         let synced_first = self.outside.guards.head_first;
         let begun = segment::begin(&*self.outside.disk, spare.as_deref(), &header, &first, synced_first)
             .and_then(|file| Ok((file.bytes()?, file)));
@@ -226,16 +227,9 @@ impl Shared {
         if !self.outside.guards.announced {
             return Ok(());
         }
-        let header = Header {
-            number: tail.number,
-            salt: 0,
-            first_sequence: tail.sequence,
-            created_ms: (self.outside.now_ms)(),
-            epoch: tail.epoch,
-            recycled: false,
-        };
         let next = self.view.lock().next().to_vec();
-        let frame = epoch_frame(tail.seed, &header, &Table { known_until, next });
+        let (table, time_ms) = (Table { known_until, next }, (self.outside.now_ms)());
+        let frame = epoch_frame(tail.seed, tail.sequence, tail.epoch, time_ms, &table);
         let end = tail.at + frame.len() as u64;
         if end > self.config.segment_bytes_max && !tail.fresh {
             return self.roll(tail);
@@ -261,15 +255,9 @@ impl Shared {
     }
 }
 
-/// The first frame of a segment, or of an opening.
-pub(crate) fn epoch_frame(seed: u32, header: &Header, table: &Table) -> Vec<u8> {
+/// The first frame of a segment, or of an opening. Everything before it is on disk.
+pub(crate) fn epoch_frame(seed: u32, sequence: u64, epoch: u32, time_ms: u64, table: &Table) -> Vec<u8> {
     let body = table.encode();
-    let head = Head {
-        sequence: header.first_sequence,
-        synced: header.first_sequence,
-        epoch: header.epoch,
-        time_ms: header.created_ms,
-        ..Head::of(Kind::Epoch, 0, 0, &body)
-    };
+    let head = Head { sequence, synced: sequence, epoch, time_ms, ..Head::of(Kind::Epoch, 0, 0, &body) };
     frame::whole(&head, seed, &body)
 }
