@@ -48,7 +48,7 @@ fn disturbed(results: &Results, loads: &[Load]) -> String {
     match (of(|figures| figures.disturbed), of(|figures| figures.rounds)) {
         (0, _) => String::new(),
         (disturbed, all) => format!(
-            "\nOthers used this machine during {disturbed} of {all} measurements: compare within a table only.\n"
+            "\nOthers used the machine in {disturbed} of {all} measurements: compare within a table.\n"
         ),
     }
 }
@@ -113,7 +113,7 @@ mod tests {
         let text = terminal(&results, &results.workload.loads);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH_CHARS), "{text}");
         assert!(text.contains("phase0: 1 of 3 rounds failed: it says nothing"), "{text}");
-        assert!(text.contains("during 6 of 6 measurements"), "{text}");
+        assert!(text.contains("in 6 of 6 measurements"), "{text}");
     }
 
     #[test]

@@ -1,129 +1,174 @@
-//! The files below a log.
+//! What the log needs of a disk, and the real one.
 //!
-//! Nothing here knows what is in them. In tests the same files lie on a disk that is full, or fails, when it is told to.
+//! The log asks for names and for bytes at positions, and says when which of them must be durable. It does not know
+//! what is below: in tests the same calls end at a disk in memory that forgets what was not synced, tears what was being
+//! written, fails, and lies (`sim`).
 
 use std::{
-    fs::{self, File},
+    fmt,
+    fs::{self, File, TryLockError},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// What a file is called until it is whole.
-pub(crate) const UNFINISHED: &str = "tmp";
-
 /// The directory of one log.
-#[derive(Clone, Debug)]
-pub(crate) struct Disk {
-    dir: PathBuf,
-    #[cfg(test)]
-    pub(crate) faults: std::sync::Arc<faults::Faults>,
-}
-
-impl Disk {
-    /// In this directory.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            #[cfg(test)]
-            faults: std::sync::Arc::default(),
-        }
-    }
-
-    /// Where a file of this name lies.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// Opens a file that is there.
-    pub(crate) fn open(&self, name: &str) -> io::Result<DataFile> {
-        let path = self.path(name);
-        let file = File::options().read(true).write(true).open(&path)?;
-        Ok(DataFile {
-            path,
-            file,
-            #[cfg(test)]
-            faults: self.faults.clone(),
-        })
-    }
-
-    /// Writes a file under another name and renames it: whoever finds it finds it whole, whenever the process was
-    /// killed.
-    pub(crate) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let unfinished = self.path(&format!("{name}.{UNFINISHED}"));
-        fs::write(&unfinished, content)?;
-        fs::rename(&unfinished, self.path(name))
-    }
-
-    /// The same, and safe from a power cut: first the content, then the name.
-    pub(crate) fn create_synced(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.take_room(content.len()).map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
-        let unfinished = self.path(&format!("{name}.{UNFINISHED}"));
-        fs::write(&unfinished, content)?;
-        File::open(&unfinished)?.sync_all()?;
-        fs::rename(&unfinished, self.path(name))?;
-        self.sync_names()
-    }
-
-    /// Makes the directory's entries safe from a power cut.
-    pub(crate) fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
-    }
-
-    /// Removes a file.
-    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
-    }
+pub(crate) trait Disk: Send + Sync + fmt::Debug {
+    /// Where a file of this name lies: for messages.
+    fn path(&self, name: &str) -> PathBuf;
+    /// The names of all files, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// An empty file of this name, whatever was there before.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DataFile>>;
+    /// A file that is there.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DataFile>>;
+    /// Gives a file another name; a crash leaves the one or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a name. Who has the file open goes on reading it.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes what was done to names durable. What is in the files is another matter.
+    fn sync_names(&self) -> io::Result<()>;
 }
 
 /// A file that is read and written at positions.
-#[derive(Debug)]
-pub(crate) struct DataFile {
-    path: PathBuf,
-    file: File,
-    #[cfg(test)]
-    faults: std::sync::Arc<faults::Faults>,
+pub(crate) trait DataFile: Send + Sync + fmt::Debug {
+    /// Where it was when it was opened: for messages.
+    fn path(&self) -> &Path;
+    /// How long it is.
+    fn bytes(&self) -> io::Result<u64>;
+    /// Fills all of `out` from `at` on; a file that ends before is an error.
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes`, or leaves an unknown part of them. The file grows where that is needed.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written before durable, and how long the file is.
+    fn sync(&self) -> io::Result<()>;
 }
 
-impl DataFile {
-    pub(crate) fn path(&self) -> &Path {
+/// A directory of the operating system.
+#[derive(Debug)]
+pub(crate) struct RealDisk {
+    dir: PathBuf,
+}
+
+impl RealDisk {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+}
+
+impl Disk for RealDisk {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DataFile>> {
+        let path = self.path(name);
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(Arc::new(RealFile { path, file }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DataFile>> {
+        let path = self.path(name);
+        let file = File::options().read(true).write(true).open(&path)?;
+        Ok(Arc::new(RealFile { path, file }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl DataFile for RealFile {
+    fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How long it is.
-    pub(crate) fn bytes(&self) -> io::Result<u64> {
+    fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Fills all of `out` from `at` on.
-    pub(crate) fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(out, at)
     }
 
-    /// Writes all of `bytes`, or leaves an unknown part of them.
-    pub(crate) fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        #[cfg(test)]
-        if let Err(room) = self.faults.take_room(bytes.len()) {
-            self.file.write_all_at(&bytes[..room], at)?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, at)
     }
 
-    /// Makes what was written safe from a power cut.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.sync()?;
+    fn sync(&self) -> io::Result<()> {
+        // fdatasync: the length belongs to the data where it changed, access times do not.
         self.file.sync_data()
     }
+}
 
-    /// Forgets everything from `bytes` on.
-    pub(crate) fn cut(&self, bytes: u64) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.cut()?;
-        self.file.set_len(bytes)
+/// Makes a directory, and its name safe from a power cut.
+pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    // The parent of a path of one part is the directory that the process is in.
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// Locked by the process that has a log open.
+pub(crate) const LOCK: &str = "lock";
+
+/// Locks a directory for as long as the file is open.
+pub(crate) fn lock(dir: &Path) -> Result<File, TryLockError> {
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock().map(|()| file)
+}
+
+/// Replaces a file as a whole: whoever finds it finds the old content or the new, also after a power cut.
+pub(crate) fn replace(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
+    let unfinished = unfinished(name);
+    let file = disk.create(&unfinished)?;
+    file.write_at(0, content)?;
+    file.sync()?;
+    disk.rename(&unfinished, name)?;
+    disk.sync_names()
+}
+
+/// All of a file; `None` if there is none.
+pub(crate) fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut content = vec![0; usize::try_from(file.bytes()?).map_err(io::Error::other)?];
+    file.read_at(0, &mut content)?;
+    Ok(Some(content))
+}
+
+/// Writes zeros, so that later writes find their blocks there and a sync has nothing but data to write.
+pub(crate) fn zero_fill(file: &dyn DataFile, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let bytes = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(at, &ZEROS[..bytes])?;
+        at += bytes as u64;
     }
+    Ok(())
 }
 
 /// Whether more room would have helped: the disk is full, or a quota or a limit on the size of files is reached.
@@ -132,77 +177,14 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// What can be wrong with a disk, in tests.
-#[cfg(test)]
-pub(crate) mod faults {
-    use parking_lot::{Condvar, Mutex};
-    use std::io;
+const UNFINISHED: &str = ".tmp";
 
-    #[derive(Debug, Default)]
-    pub(crate) struct Faults {
-        state: Mutex<State>,
-        released: Condvar,
-    }
+/// What a file is called until it is whole.
+pub(crate) fn unfinished(name: &str) -> String {
+    format!("{name}{UNFINISHED}")
+}
 
-    #[derive(Debug, Default)]
-    struct State {
-        room_bytes: Option<usize>,
-        sync_fails: bool,
-        cut_fails: bool,
-        syncs_held: bool,
-        syncs: usize,
-    }
-
-    impl Faults {
-        /// From now on so many bytes can be written; `None` is no bound.
-        pub(crate) fn set_room(&self, bytes: Option<usize>) {
-            self.state.lock().room_bytes = bytes;
-        }
-
-        pub(crate) fn fail_syncs(&self) {
-            self.state.lock().sync_fails = true;
-        }
-
-        pub(crate) fn mend_syncs(&self) {
-            self.state.lock().sync_fails = false;
-        }
-
-        pub(crate) fn fail_cuts(&self) {
-            self.state.lock().cut_fails = true;
-        }
-
-        /// From now on a sync lasts until it is released.
-        pub(crate) fn hold_syncs(&self) {
-            self.state.lock().syncs_held = true;
-        }
-
-        pub(crate) fn release_syncs(&self) {
-            self.state.lock().syncs_held = false;
-            self.released.notify_all();
-        }
-
-        /// How often a sync of a file was begun.
-        pub(crate) fn syncs(&self) -> usize {
-            self.state.lock().syncs
-        }
-
-        /// `Err` with how much of it can still be written.
-        pub(super) fn take_room(&self, bytes: usize) -> Result<(), usize> {
-            let mut state = self.state.lock();
-            let Some(room) = state.room_bytes else { return Ok(()) };
-            state.room_bytes = Some(room.saturating_sub(bytes));
-            if bytes <= room { Ok(()) } else { Err(room) }
-        }
-
-        pub(super) fn sync(&self) -> io::Result<()> {
-            let mut state = self.state.lock();
-            state.syncs += 1;
-            self.released.wait_while(&mut state, |state| state.syncs_held);
-            if state.sync_fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
-        }
-
-        pub(super) fn cut(&self) -> io::Result<()> {
-            if self.state.lock().cut_fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
-        }
-    }
+/// Whether a file of this name never became whole.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.ends_with(UNFINISHED)
 }

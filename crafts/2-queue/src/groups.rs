@@ -1,17 +1,20 @@
 //! Consumer groups: who is their member, and how far they came.
 //!
 //! They are kept in one small file, as text, that is replaced as a whole. It is written with commits and heartbeats, at
-//! most once a second, and when the log is closed: what a crash loses of it is about a second of commits, so that some records are read again,
-//! and reading a record again changes nothing downstream.
+//! most once a second, and when the log is closed: what a crash loses of it is about a second of commits, so that some
+//! records are read again, and reading a record again changes nothing downstream.
+//!
+//! A group has one member here, who reads all partitions.
 
 use contracts::{
     limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX},
     queue::{LogError, Membership, Partition},
 };
+use crc32c::crc32c;
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
 /// The first line of the file.
-const TITLE: &str = "systems-craft groups 1";
+const TITLE: &str = "systems-craft groups 2";
 
 /// Every group by its name.
 #[derive(Debug, Default)]
@@ -28,7 +31,8 @@ struct Group {
     generation: u64,
     /// Nobody after a restart: members must subscribe again.
     member: String,
-    committed: Option<u64>,
+    /// By partition; those that it never committed are missing.
+    committed: BTreeMap<u32, u64>,
 }
 
 impl Groups {
@@ -40,7 +44,12 @@ impl Groups {
         self.declared = names.len();
     }
 
-    pub(crate) fn subscribe(&mut self, name: &str, member: &str) -> Result<Membership, LogError> {
+    pub(crate) fn subscribe(
+        &mut self,
+        name: &str,
+        member: &str,
+        partitions: u32,
+    ) -> Result<Membership, LogError> {
         check_name(name)?;
         check_name(member)?;
         if self.known.len() >= self.declared + GROUPS_MAX && !self.known.contains_key(name) {
@@ -55,7 +64,7 @@ impl Groups {
             group: name.to_owned(),
             member: member.to_owned(),
             generation,
-            partitions: vec![Partition(0)],
+            partitions: (0..partitions).map(Partition).collect(),
         })
     }
 
@@ -71,27 +80,34 @@ impl Groups {
         }
     }
 
-    pub(crate) fn commit(&mut self, name: &str, next: u64) {
+    pub(crate) fn commit(&mut self, name: &str, partition: Partition, next: u64) {
         if let Some(group) = self.known.get_mut(name) {
-            group.committed = Some(next);
+            group.committed.insert(partition.0, next);
             self.changed = true;
         }
     }
 
-    pub(crate) fn committed(&self, name: &str) -> Option<u64> {
-        self.known.get(name)?.committed
+    pub(crate) fn committed(&self, name: &str, partition: Partition) -> Option<u64> {
+        self.known.get(name)?.committed.get(&partition.0).copied()
     }
 
-    /// Up to where every group is done; nothing is, if one of them never committed, or there is none.
-    pub(crate) fn done(&self) -> u64 {
-        self.known.values().map(|group| group.committed.unwrap_or(0)).min().unwrap_or(0)
+    /// Up to where every group is done in each partition; nothing is, if one of them never committed, or there is none.
+    pub(crate) fn done(&self, partitions: u32) -> Vec<u64> {
+        let done = |partition| {
+            let of = |group: &Group| group.committed.get(&partition).copied().unwrap_or(0);
+            self.known.values().map(of).min().unwrap_or(0)
+        };
+        (0..partitions).map(done).collect()
     }
 
     /// After a power cut a commit may be on disk, and the records before it not. What comes to lie at those offsets
     /// then was never read by anybody.
-    pub(crate) fn forget_beyond(&mut self, end: u64) {
+    pub(crate) fn forget_beyond(&mut self, ends: &[u64]) {
         for group in self.known.values_mut() {
-            group.committed = group.committed.map(|next| next.min(end));
+            group.committed.retain(|partition, _| (*partition as usize) < ends.len());
+            for (partition, next) in &mut group.committed {
+                *next = (*next).min(ends[*partition as usize]);
+            }
         }
     }
 
@@ -102,14 +118,17 @@ impl Groups {
         }
     }
 
-    /// A line a group: `name generation committed`, and a checksum of everything before it.
+    /// A line a group: `name generation`, then `partition=committed` for each, and a checksum of everything before it.
     fn encode(&self) -> String {
         let mut text = format!("{TITLE}\n");
         for (name, Group { generation, committed, .. }) in &self.known {
-            let committed = committed.map_or_else(|| "-".to_owned(), |next| next.to_string());
-            let _ = writeln!(text, "{name} {generation} {committed}");
+            let _ = write!(text, "{name} {generation}");
+            for (partition, next) in committed {
+                let _ = write!(text, " {partition}={next}");
+            }
+            text.push('\n');
         }
-        let checksum = crc32fast::hash(text.as_bytes());
+        let checksum = crc32c(text.as_bytes());
         let _ = writeln!(text, "{checksum:08x}");
         text
     }
@@ -123,7 +142,7 @@ impl Groups {
         let cut_short = "it is cut short";
         let last = text.strip_suffix('\n').and_then(|all| all.rfind('\n')).ok_or(cut_short)?;
         let (body, checksum) = text.split_at(last + 1);
-        if checksum.trim_end() != format!("{:08x}", crc32fast::hash(body.as_bytes())) {
+        if checksum.trim_end() != format!("{:08x}", crc32c(body.as_bytes())) {
             return Err("its checksum is wrong".to_owned());
         }
         let mut lines = body.lines();
@@ -132,11 +151,14 @@ impl Groups {
         }
         let line = |line: &str| {
             let mut words = line.split(' ');
-            let (name, generation, committed) = (words.next()?, words.next()?, words.next()?);
+            let (name, generation) = (words.next()?, words.next()?.parse().ok()?);
             check_name(name).ok()?;
-            let committed = if committed == "-" { None } else { Some(committed.parse().ok()?) };
-            let group = Group { generation: generation.parse().ok()?, member: String::new(), committed };
-            words.next().is_none().then(|| (name.to_owned(), group))
+            let committed = words.map(|word| {
+                let (partition, next) = word.split_once('=')?;
+                Some((partition.parse().ok()?, next.parse().ok()?))
+            });
+            let committed = committed.collect::<Option<_>>()?;
+            Some((name.to_owned(), Group { generation, member: String::new(), committed }))
         };
         let known = lines.map(|l| line(l).ok_or_else(|| format!("{l:?} is no group")));
         Ok(Self { known: known.collect::<Result<_, _>>()?, ..Self::default() })
@@ -155,9 +177,10 @@ mod tests {
     fn example() -> Groups {
         let mut groups = Groups::default();
         groups.declare(&["storage".to_owned()]);
-        groups.subscribe("a-b.c/d:~!", "m").unwrap();
-        groups.subscribe("other", "m").unwrap();
-        groups.commit("other", u64::MAX);
+        groups.subscribe("a-b.c/d:~!", "m", 2).unwrap();
+        groups.subscribe("other", "m", 2).unwrap();
+        groups.commit("other", Partition(1), u64::MAX);
+        groups.commit("other", Partition(0), 3);
         groups
     }
 
@@ -166,7 +189,7 @@ mod tests {
         let text = example().encode();
         assert_eq!(
             text.lines().collect::<Vec<_>>()[..4],
-            [TITLE, "a-b.c/d:~! 1 -", "other 1 18446744073709551615", "storage 0 -"]
+            [TITLE, "a-b.c/d:~! 1", "other 1 0=3 1=18446744073709551615", "storage 0"]
         );
         let mut back = Groups::decode(text.as_bytes()).unwrap();
         assert_eq!(back.encode(), text);
@@ -177,7 +200,7 @@ mod tests {
             partitions: Vec::new(),
         };
         assert!(matches!(back.check(&stale), Err(LogError::Fenced { current: 1, .. })));
-        assert_eq!(back.subscribe("other", "m").unwrap().generation, 2);
+        assert_eq!(back.subscribe("other", "m", 2).unwrap().generation, 2);
     }
 
     #[test]
@@ -211,14 +234,19 @@ mod tests {
     #[test]
     fn the_slowest_group_decides_what_is_done() {
         let mut groups = Groups::default();
-        assert_eq!(groups.done(), 0, "without a group nobody has said that anything is done");
+        assert_eq!(groups.done(2), [0, 0], "without a group nobody has said that anything is done");
         groups.declare(&["storage".to_owned()]);
-        groups.subscribe("quick", "m").unwrap();
-        groups.commit("quick", 9);
-        assert_eq!(groups.done(), 0);
-        groups.commit("storage", 5);
-        assert_eq!(groups.done(), 5);
-        groups.forget_beyond(7);
-        assert_eq!((groups.committed("quick"), groups.committed("storage")), (Some(7), Some(5)));
+        groups.subscribe("quick", "m", 2).unwrap();
+        groups.commit("quick", Partition(0), 9);
+        assert_eq!(groups.done(2), [0, 0]);
+        groups.commit("storage", Partition(0), 5);
+        assert_eq!(groups.done(2), [5, 0]);
+        groups.commit("quick", Partition(7), 1);
+        groups.forget_beyond(&[7, 0]);
+        let committed = |group, partition| groups.committed(group, Partition(partition));
+        assert_eq!(
+            (committed("quick", 0), committed("storage", 0), committed("quick", 7)),
+            (Some(7), Some(5), None)
+        );
     }
 }

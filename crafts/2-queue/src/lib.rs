@@ -1,39 +1,45 @@
 //! Craft 2: the log between ingest and storage.
 //!
 //! ```text
-//!  producers ─▶ pending ─▶ tail ─────▶ segment files ─────▶ walk ─▶ fetch
-//!               (memory)   (one lock)  (page cache, disk)   (pread)
-//!                              └──▶ view: what lies where ──▲
+//!  submit ─▶ batch ─▶ line ──────▶ tail ──────▶ segment files ──▶ walk ─▶ fetch
+//!           (its own) (all of them, (one writes  (page cache,     (pread)
+//!                      in order)     for all)     disk)
+//!                                     └──▶ view: what lies where ──▲
 //! ```
 //!
-//! [`FileLog`] is one append-only sequence of records, cut into segment files. In comes what producers submit, out
+//! [`FileLog`] is one sequence of frames for all partitions, cut into segment files. In comes what producers submit, out
 //! goes what consumers fetch; between them everything is in files, so that what was acknowledged at `os` survives
 //! `kill -9`, and at `disk` a power cut. `FORMAT.md` draws the bytes.
 //!
-//! The files in reading order:
+//! The files, in the order of a record's way through them:
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`log`] | the contract's `Log`; opening, fetching, waiting, retention |
-//! | `producer` | the contract's `Producer`: what was submitted and is not written yet |
-//! | `tail` | the one place that writes records: append, roll over to a new segment, cut back what failed |
-//! | `sync` | group commit: one fsync for everything that was written before it; a thread that keeps little unsynced |
-//! | `view` | which record lies in which file, for readers |
-//! | `walk` | from bytes to records, everything checked |
-//! | `record`, `segment` | the bytes of a record and of a file's head |
-//! | `groups` | who read how far |
-//! | `recovery` | what a crash left, made whole again |
-//! | `disk` | files, and in tests a disk that is full or fails |
+//! | [`log`] | the contract's `Log`; what the log's parts share |
+//! | `producer` | the contract's `Producer`: one thread's way in |
+//! | `pending` | what was submitted and is not written: a batch a producer, one line for all |
+//! | `frame` | the bytes of a frame: head, checksums, records |
+//! | `tail` | the one place that writes frames, grows files and rolls over to the next |
+//! | `sync` | group commit: one write and one fsync for everybody who waits |
+//! | `index`, `view` | which record lies in which file, for readers |
+//! | `walk`, `fetch` | from bytes to frames to records, everything checked |
+//! | `groups`, `retention` | who read how far; what nobody needs any more |
+//! | `segment` | a file's name and head |
+//! | `recovery`, `scan` | what a crash left, made whole again |
+//! | `disk` | what all of this needs of a disk |
 //!
 //! Invariants:
 //!
 //! * A record is visible to readers only after its write has returned, and acknowledged only after that.
-//! * All segments but the last are whole and have been synced.
-//! * Of what a write that failed has left nothing stays: the file is cut back, or the log is broken for good.
+//! * All segments but the last are whole, end with their index, and have been synced.
+//! * A segment has its name only after its head is on disk, and frames only after its name is.
+//! * No record is taken by an opening that has not said, on disk, that it writes.
+//! * What stands in the line keeps its offsets and its order, whatever fails, until it is written.
 //! * A failed fsync breaks the log for good: the kernel may have dropped the pages, and a second fsync that succeeds
 //!   would say nothing about them.
 //!
-//! What it deliberately does not do: several partitions, compression, an index on disk.
+//! What it deliberately does not do yet: compress (a frame names its codec), refuse duplicates (a frame has room for its
+//! producer's number and sequence), share a group's partitions among members, replicate.
 
 #[cfg(not(unix))]
 compile_error!("the log reads and writes at positions, which needs a Unix");
@@ -42,25 +48,34 @@ pub mod log;
 
 mod producer;
 
+mod pending;
+
+mod frame;
+
 mod tail;
 
 mod sync;
 
+mod index;
 mod view;
 
+mod fetch;
 mod walk;
 
-mod record;
+mod groups;
+mod retention;
+
 mod segment;
 
-mod groups;
-
 mod recovery;
+mod scan;
 
 mod disk;
 
 pub use log::{FileLog, LogConfig};
-pub use recovery::{Cut, OpenError, Recovery};
+pub use recovery::{Cut, Gap, OpenError, Recovery};
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

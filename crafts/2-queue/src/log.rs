@@ -1,41 +1,43 @@
-//! The contract's `Log`: opening, fetching, waiting, retention.
+//! The contract's `Log`: opening, waiting, groups; and what the log's parts share.
 //!
-//! There is one partition. A record stays until every group has committed past it, those that were declared at the
-//! opening even before they first subscribe; then its segment is deleted as a whole. Without any group everything
-//! stays. A log that has reached its bound takes nothing more: what it has acknowledged never vanishes.
+//! A record stays until every group has committed past it, those that were declared at the opening even before they first
+//! subscribe; then its segment goes as a whole. Without any group everything stays. A log that has reached its bound takes
+//! nothing more: what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
 
 use crate::{
-    disk::Disk,
+    disk::{self, Disk, RealDisk},
+    frame,
     groups::Groups,
+    pending::Pending,
     producer::FileProducer,
-    recovery::{self, OpenError, Opened, Recovery},
-    segment::{self, SEGMENT_BYTES_MAX},
-    sync::Synced,
+    recovery::{self, OpenError, Opened, Recovery, io_error},
+    segment::SEGMENT_BYTES_MAX,
+    sync::Progress,
     tail::Tail,
-    view::{INDEX_BYTES, Place, Span, View},
-    walk::{Stop, Walk},
+    view::View,
 };
 use contracts::{
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
     queue::{Ack, Bounds, FetchLimit, Log, LogError, Membership, Offset, Partition, Producer, Records},
 };
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
+    hash::{BuildHasher, RandomState},
     io,
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How much a log holds. Beyond: [`LogError::Full`].
 pub const RETAINED_BYTES_MAX: u64 = 16 << 30;
-/// The longest that one fetch waits, whatever was asked for.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Most partitions of a log.
+pub const PARTITIONS_MAX: u32 = 1024;
 /// How often the groups' file is written at most.
 const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -44,24 +46,33 @@ const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LogConfig {
     /// Groups that hold the log from the start.
     pub groups: Vec<String>,
+    /// How many partitions: at least as many as the log has, at most [`PARTITIONS_MAX`].
+    pub partitions: u32,
     /// A segment is closed, and another begun, before it would pass this.
     pub segment_bytes_max: u64,
-    /// All segments together; at least two of them.
+    /// All segments together; at least two of them. A log that is so large takes nothing more.
     pub retained_bytes_max: u64,
+    /// A log that is larger drops its oldest segments, whoever has not read them.
+    pub retention_bytes_max: Option<u64>,
+    /// Segments whose newest record is older are dropped, whoever has not read them.
+    pub retention_age_max: Option<Duration>,
 }
 
 impl LogConfig {
-    /// A log that keeps every record until these groups have committed it.
+    /// A log of one partition that keeps every record until these groups have committed it.
     pub fn for_groups(groups: &[&str]) -> Self {
         Self {
             groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+            partitions: 1,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             retained_bytes_max: RETAINED_BYTES_MAX,
+            retention_bytes_max: None,
+            retention_age_max: None,
         }
     }
 }
 
-/// One append-only file, cut into segments. Clones share it.
+/// One log in a directory of files, for all its partitions. Clones share it.
 #[derive(Clone)]
 pub struct FileLog {
     handle: Arc<Handle>,
@@ -71,29 +82,88 @@ pub struct FileLog {
 pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     /// The log's own thread: see `sync`.
-    syncer: Option<JoinHandle<()>>,
+    own: Option<JoinHandle<()>>,
 }
 
 /// What the log, its producers and its readers share.
 ///
-/// Locks are taken in the order `groups`, `tail`, `synced`, `view`, and no file is read or written under that of
-/// `view`, which everybody needs.
+/// Locks are taken in the order `groups`, `tail`, `spares`, `pending`, `view`, and no file is read or written under those
+/// of `pending` and `view`, which everybody needs.
 pub(crate) struct Shared {
     pub(crate) config: LogConfig,
-    pub(crate) disk: Disk,
+    pub(crate) outside: Outside,
     groups: Mutex<SavedGroups>,
     /// Held by who writes.
     pub(crate) tail: Mutex<Tail>,
-    pub(crate) synced: Synced,
+    /// Files that wait to become segments again, by name.
+    pub(crate) spares: Mutex<Vec<String>>,
+    pub(crate) pending: Mutex<Pending>,
+    pub(crate) progress: Progress,
     pub(crate) view: Mutex<View>,
-    /// Notified, with the view, when a record was written, and when the log broke.
+    /// Notified, with the view, when frames were written, and when the log broke.
     pub(crate) appended: Condvar,
     /// Whether the last write found no room.
     pub(crate) full: AtomicBool,
+    /// Counts producers: each gets a number.
+    pub(crate) producers: AtomicU64,
     /// Why nothing goes on, once that is so.
     broken: OnceLock<String>,
     /// As long as it is open nobody else can open the log.
-    _lock: File,
+    _lock: Option<File>,
+}
+
+/// What comes from outside of the log: in tests all of it follows from a seed.
+pub(crate) struct Outside {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Another number each time, which nobody can guess.
+    pub(crate) salt: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(crate) guards: Guards,
+}
+
+impl Outside {
+    fn real(dir: &Path) -> Self {
+        let since_1970 = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            disk: Arc::new(RealDisk::new(dir)),
+            now_ms: Box::new(move || u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)),
+            // The keys of a hasher come from the system's randomness.
+            salt: Box::new(|| RandomState::new().hash_one(0_u8)),
+            guards: Guards::ALL,
+        }
+    }
+}
+
+/// What keeps recovery from taking for a record what is none. All of them, but for tests that show what each is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guards {
+    /// A frame's sequence is one more than that of the frame before.
+    pub(crate) sequence: bool,
+    /// Checksums begin with the segment's salt.
+    pub(crate) salt: bool,
+    /// The epoch never falls …
+    pub(crate) epoch: bool,
+    /// … and is on disk before the first record that has it.
+    pub(crate) announced: bool,
+    /// A segment's head is on disk before it has its name.
+    pub(crate) head_first: bool,
+    /// A frame says what was on disk when it was written: so damage is told from what was torn.
+    pub(crate) synced_mark: bool,
+}
+
+impl Guards {
+    pub(crate) const ALL: Self = Self {
+        sequence: true,
+        salt: true,
+        epoch: true,
+        announced: true,
+        head_first: true,
+        synced_mark: true,
+    };
+
+    pub(crate) fn seed(self, salt: u64) -> u32 {
+        if self.salt { frame::seed(salt) } else { 0 }
+    }
 }
 
 struct SavedGroups {
@@ -108,32 +178,69 @@ impl FileLog {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(dir: &Path, config: LogConfig) -> Result<(Self, Recovery), OpenError> {
-        Self::open_on(Disk::new(dir), dir, config)
+        disk::make_dir(dir).map_err(|e| io_error(dir, e))?;
+        let lock = disk::lock(dir).map_err(|e| match e {
+            TryLockError::WouldBlock => OpenError::Locked { path: dir.join(disk::LOCK) },
+            TryLockError::Error(e) => io_error(&dir.join(disk::LOCK), e),
+        })?;
+        Self::open_on(Outside::real(dir), Some(lock), config)
     }
 
-    /// The same, on a disk that may have faults.
+    /// The same, on any disk.
     pub(crate) fn open_on(
-        disk: Disk,
-        dir: &Path,
+        outside: Outside,
+        lock: Option<File>,
         mut config: LogConfig,
     ) -> Result<(Self, Recovery), OpenError> {
+        if !(1..=PARTITIONS_MAX).contains(&config.partitions) {
+            return Err(OpenError::BadPartitions { asked: config.partitions, max: PARTITIONS_MAX });
+        }
         config.retained_bytes_max = config.retained_bytes_max.max(2 * config.segment_bytes_max);
-        let Opened { lock, view, tail, mut groups, recovery } = recovery::open(dir, &disk)?;
+        let Opened { view, tail, mut groups, spares, recovery, known_until, announced } =
+            recovery::open(&outside, &config)?;
         groups.declare(&config.groups);
+        let path = outside.disk.path("");
         let shared = Shared {
             config,
-            disk,
+            outside,
             groups: Mutex::new(SavedGroups { groups, at: None }),
+            pending: Mutex::new(Pending::new(view.next().to_vec())),
+            progress: Progress::default(),
             tail: Mutex::new(tail),
-            synced: Synced::default(),
+            spares: Mutex::new(spares),
             view: Mutex::new(view),
             appended: Condvar::new(),
             full: AtomicBool::new(false),
+            producers: AtomicU64::new(0),
             broken: OnceLock::new(),
             _lock: lock,
         };
-        let handle = Handle::new(shared).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        if !announced {
+            shared.announce(known_until).map_err(|e| io_error(&path, io::Error::other(e)))?;
+        }
+        let handle = Handle::new(shared).map_err(|e| io_error(&path, e))?;
         Ok((Self { handle: Arc::new(handle) }, recovery))
+    }
+
+    /// How often a file of the log was synced since it was opened.
+    pub fn syncs(&self) -> u64 {
+        self.shared().progress.syncs()
+    }
+
+    /// Where to begin to read what was written at a time, in milliseconds since 1970, or later: at or a little before
+    /// it.
+    ///
+    /// # Errors
+    /// [`LogError::NoSuchPartition`], [`LogError::Failed`].
+    pub fn offset_at(&self, partition: Partition, time_ms: u64) -> Result<Offset, LogError> {
+        self.shared().healthy()?;
+        self.shared().check_partition(partition)?;
+        Ok(Offset(self.shared().view.lock().offset_at(partition.0 as usize, time_ms)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     fn shared(&self) -> &Shared {
@@ -143,7 +250,7 @@ impl FileLog {
 
 impl Log for FileLog {
     fn partitions(&self) -> u32 {
-        1
+        self.shared().config.partitions
     }
 
     fn ack_max(&self) -> Ack {
@@ -158,7 +265,7 @@ impl Log for FileLog {
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
         self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        Ok(self.shared().view.lock().bounds())
+        Ok(self.shared().view.lock().bounds(partition.0 as usize))
     }
 
     fn fetch(
@@ -175,21 +282,13 @@ impl Log for FileLog {
             bytes_max: limit.bytes_max.min(FETCH_BYTES_MAX),
             ..limit
         };
-        let mut next = from.0;
-        let mut span = self.shared().wait_for(from, limit.wait)?;
-        while let Some(found) = span {
-            let end = found.end.offset;
-            next = self.shared().read(&found, next, limit, out)?;
-            // A segment that ends does not end a fetch.
-            span = if next == end { self.shared().view.lock().span(next) } else { None };
-        }
-        Ok(())
+        self.shared().fetch(partition, from, limit, out)
     }
 
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
         self.shared().healthy()?;
         let mut saved = self.shared().groups.lock();
-        let membership = saved.groups.subscribe(group, member)?;
+        let membership = saved.groups.subscribe(group, member, self.partitions())?;
         self.shared().save(&mut saved);
         Ok(membership)
     }
@@ -208,19 +307,19 @@ impl Log for FileLog {
         self.shared().check_partition(partition)?;
         let mut saved = self.shared().groups.lock();
         saved.groups.check(membership)?;
-        let bounds = self.shared().view.lock().bounds();
+        let bounds = self.shared().view.lock().bounds(partition.0 as usize);
         if next > bounds.end {
             return Err(LogError::OffsetOutOfRange { asked: next, bounds });
         }
-        saved.groups.commit(&membership.group, next.0);
+        saved.groups.commit(&membership.group, partition, next.0);
         self.shared().save(&mut saved);
-        self.shared().retire(saved.groups.done())
+        self.shared().retire_consumed(&saved.groups.done(self.partitions()))
     }
 
     fn committed(&self, group: &str, partition: Partition) -> Result<Option<Offset>, LogError> {
         self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        Ok(self.shared().groups.lock().groups.committed(group).map(Offset))
+        Ok(self.shared().groups.lock().groups.committed(group, partition).map(Offset))
     }
 }
 
@@ -237,6 +336,7 @@ impl Shared {
         // Whoever looks right now has not seen it, and must be waiting before it is called.
         drop(self.view.lock());
         self.appended.notify_all();
+        self.progress.wake();
         LogError::Failed(why.clone())
     }
 
@@ -246,61 +346,8 @@ impl Shared {
     }
 
     pub(crate) fn check_partition(&self, asked: Partition) -> Result<(), LogError> {
-        if asked == Partition(0) { Ok(()) } else { Err(LogError::NoSuchPartition { asked, partitions: 1 }) }
-    }
-
-    /// Where this record lies; waits for it if it is the next one to come. `None` if it did not.
-    fn wait_for(&self, offset: Offset, at_most: Duration) -> Result<Option<Span>, LogError> {
-        let deadline = Instant::now() + at_most.min(WAIT_MAX);
-        let mut view: MutexGuard<'_, View> = self.view.lock();
-        loop {
-            self.healthy()?;
-            let bounds = view.bounds();
-            if offset < bounds.start || offset > bounds.end {
-                return Err(LogError::OffsetOutOfRange { asked: offset, bounds });
-            }
-            let span = view.span(offset.0);
-            if span.is_some() || self.appended.wait_until(&mut view, deadline).timed_out() {
-                return Ok(span);
-            }
-        }
-    }
-
-    /// Reads from record `next` on until the span ends or the limit is reached; returns the record after the last.
-    fn read(&self, span: &Span, next: u64, limit: FetchLimit, out: &mut Records) -> Result<u64, LogError> {
-        let mut walk = Walk::new(span.file.clone(), span.from.at, span.from.offset, span.end.at);
-        let mut learned: Vec<Place> = Vec::new();
-        let mut reached = next;
-        while walk.next_offset() < span.end.offset {
-            let record = match walk.step() {
-                Ok(Some(record)) => record,
-                // What is whole before the damage is given first, so that a reader comes as far as one can.
-                _ if !out.is_empty() => break,
-                Ok(None) => return Err(self.damaged(span, span.end.at, "records are missing behind it")),
-                Err(Stop::Damage { at, why }) => return Err(self.damaged(span, at, &why)),
-                Err(Stop::Io(e)) => return Err(self.damaged(span, walk.at(), &e.to_string())),
-            };
-            if record.at >= learned.last().map_or(span.from.at, |last| last.at) + INDEX_BYTES {
-                learned.push(Place { offset: record.offset, at: record.at });
-            }
-            if record.offset < next {
-                continue;
-            }
-            if !out.has_room(record.payload.len(), limit) {
-                break;
-            }
-            out.push(Offset(record.offset), record.payload);
-            reached = record.offset + 1;
-        }
-        if !learned.is_empty() {
-            self.view.lock().learn(&learned);
-        }
-        Ok(reached)
-    }
-
-    /// Only this fetch fails: what can still be read, and written, can be.
-    fn damaged(&self, span: &Span, at: u64, why: &str) -> LogError {
-        LogError::Failed(format!("{}, byte {at}: {why}", span.file.path().display()))
+        let partitions = self.config.partitions;
+        if asked.0 < partitions { Ok(()) } else { Err(LogError::NoSuchPartition { asked, partitions }) }
     }
 
     /// Writes the groups' file, if it is time. That it cannot be written fails no commit: nothing is lost but after a
@@ -313,21 +360,7 @@ impl Shared {
 
     fn save_now(&self, saved: &mut SavedGroups) {
         saved.at = Some(Instant::now());
-        saved.groups.save(|text| self.disk.replace(recovery::GROUPS, text.as_bytes()));
-    }
-
-    /// Deletes the segments that nobody needs any more, the oldest first: whenever this ends, there is no gap.
-    fn retire(&self, done: u64) -> Result<(), LogError> {
-        loop {
-            let Some(first) = self.view.lock().done_with(done) else { return Ok(()) };
-            let name = segment::name(first);
-            match self.disk.remove(&name) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError::Failed(format!("{}: {e}", self.disk.path(&name).display())));
-                }
-                _ => self.view.lock().forget(first),
-            }
-        }
+        saved.groups.save(|text| disk::replace(&*self.outside.disk, recovery::GROUPS, text.as_bytes()));
     }
 }
 
@@ -335,21 +368,20 @@ impl Handle {
     fn new(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let its = shared.clone();
-        let syncer = thread::Builder::new().name("log-sync".to_owned());
-        let syncer = syncer.spawn(move || its.sync_when_called())?;
-        Ok(Self { shared, syncer: Some(syncer) })
+        let own = thread::Builder::new().name("log-sync".to_owned());
+        let own = own.spawn(move || its.commit_when_called())?;
+        Ok(Self { shared, own: Some(own) })
     }
 }
 
 /// A log that is closed is on disk, and knows how far its groups came. Others can open it then.
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.synced.close();
-        let _ = self.syncer.take().map(JoinHandle::join);
+        self.shared.progress.close();
+        let _ = self.own.take().map(JoinHandle::join);
         if self.shared.healthy().is_ok() {
             // Nobody is left to be told of an error, and nothing was promised beyond what producers were told.
-            let (last, _) = self.shared.view.lock().last();
-            let _ = last.sync();
+            let _ = self.shared.commit();
             self.shared.save_now(&mut self.shared.groups.lock());
         }
     }

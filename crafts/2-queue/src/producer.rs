@@ -1,133 +1,95 @@
-//! The contract's `Producer`: what was submitted and is not written yet.
+//! The contract's `Producer`: one thread's way into the log.
 //!
-//! A flush writes all that waits in one write, and at `disk` syncs it. At `memory` it promises no less than at `os`: a
-//! write only copies into the page cache, and a producer that is dropped would take with it what it had promised.
+//! A flush at `os` writes everything that stands in the line, at `disk` it only joins the line: who waits, or the log's
+//! own thread, writes and syncs for all. At `memory` a flush does no less than at `os`: a write only copies into the page
+//! cache, and a producer that is dropped would take with it what it had promised.
 //!
-//! **When there is no room** (the disk, a quota, the log's own bound) what was submitted goes on waiting and does not
-//! settle; a wait or a later flush tries again. Until that succeeds every submission is written at once, or refused
-//! with `Full`, so that nothing more is taken than fits.
+//! **When there is no room** (the disk, a quota, the log's own bound) what was published goes on waiting and does not
+//! settle; whoever waits, submits or flushes tries again. Until that succeeds nothing more is taken.
 
-use crate::{log::Handle, tail::Pending};
+use crate::{
+    log::Handle,
+    pending::{Batch, Places, publish},
+};
 use contracts::{
     limits::RECORD_BYTES_MAX,
-    queue::{Ack, LogError, NewRecord, Offset, Partition, Placed, Producer, Ticket},
+    queue::{Ack, LogError, NewRecord, Placed, Producer, Ticket},
 };
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Waker,
-    thread,
     time::{Duration, Instant},
 };
 
 /// What waits beyond this is written without being asked: a caller that never flushes must not fill the memory.
 const PENDING_BYTES_MAX: usize = 16 << 20;
-/// How often a wait tries again when there is no room.
-const RETRY: Duration = Duration::from_millis(20);
+/// The longest that one wait lasts, whatever was asked for.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// One thread's way into the log.
 pub(crate) struct FileProducer {
     log: Arc<Handle>,
     ack: Ack,
-    pending: Pending,
-    /// Submitted, written, and safe at the level that was asked for.
+    /// Which of the log's producers this is.
+    number: u64,
+    batch: Batch,
     submitted: Ticket,
-    written: Ticket,
+    /// Everything up to here was safe when somebody last looked.
     settled: Ticket,
-    /// The log's end behind the last record written.
-    end: u64,
-    /// Where they lie; told once settled.
+    /// Batches that were published and were not safe then: their numbers, and the last ticket of each.
+    unsettled: VecDeque<(u64, Ticket)>,
     places: Places,
-    waker: Option<Waker>,
+    has_waker: bool,
 }
 
 impl FileProducer {
     pub(crate) fn new(log: Arc<Handle>, ack: Ack) -> Self {
         Self {
+            number: log.shared.producers.fetch_add(1, Ordering::Relaxed),
             log,
             ack,
-            pending: Pending::default(),
+            batch: Batch::default(),
             submitted: Ticket(0),
-            written: Ticket(0),
             settled: Ticket(0),
-            end: 0,
+            unsettled: VecDeque::new(),
             places: Places::default(),
-            waker: None,
+            has_waker: false,
         }
     }
 
-    /// Writes what waits. Whatever was written has its ticket moved, also if the rest was refused.
-    fn write(&mut self) -> Result<(), LogError> {
-        let Self { log, pending, written, end, places, .. } = self;
-        log.shared.append(pending, |offset| {
-            written.0 += 1;
-            *end = offset + 1;
-            places.push(*written, offset);
-        })
+    /// Puts what was submitted into the line; returns how many bytes stand there.
+    fn publish(&mut self) -> usize {
+        if self.batch.is_empty() {
+            return 0;
+        }
+        let (batch, bytes) = publish(&self.log.shared.pending, &mut self.batch, &mut self.places);
+        self.unsettled.push_back((batch, self.submitted));
+        bytes
     }
 
-    /// Settles what was written.
-    fn settle(&mut self) -> Result<(), LogError> {
-        if self.settled == self.written {
-            return Ok(());
-        }
-        if self.ack == Ack::Disk {
-            self.log.shared.sync_before(self.end)?;
-        }
-        self.settled = self.written;
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-        Ok(())
+    /// Up to where everything is safe now.
+    fn look(&self) -> Ticket {
+        let reached = self.log.shared.progress.reached(self.ack);
+        let safe = self.unsettled.partition_point(|(batch, _)| *batch <= reached);
+        safe.checked_sub(1).map_or(self.settled, |last| self.unsettled[last].1)
     }
 
-    /// While there is no room: writes a record at once, or takes nothing.
-    fn submit_if_it_fits(&mut self, payload: &[u8]) -> Result<(), LogError> {
-        self.write()?;
-        self.pending.push(payload);
-        self.write().inspect_err(|_| self.pending.pop())
-    }
-}
-
-/// Where records came to lie, as runs of neighbours: one run for a producer that is alone, however much it appends and
-/// even if nobody ever asks.
-#[derive(Default)]
-struct Places {
-    runs: VecDeque<Run>,
-}
-
-struct Run {
-    ticket: u64,
-    offset: u64,
-    count: u64,
-}
-
-impl Places {
-    fn push(&mut self, Ticket(ticket): Ticket, offset: u64) {
-        match self.runs.back_mut() {
-            Some(run) if run.ticket + run.count == ticket && run.offset + run.count == offset => {
-                run.count += 1;
-            }
-            _ => self.runs.push_back(Run { ticket, offset, count: 1 }),
+    /// Forgets what has settled.
+    fn settle(&mut self) {
+        self.settled = self.look();
+        while self.unsettled.front().is_some_and(|(_, ticket)| *ticket <= self.settled) {
+            self.unsettled.pop_front();
         }
     }
 
-    /// Moves out those up to a ticket.
-    fn take(&mut self, upto: Ticket, out: &mut Vec<Placed>) {
-        while let Some(run) = self.runs.front_mut() {
-            let count = run.count.min((upto.0 + 1).saturating_sub(run.ticket));
-            out.extend((0..count).map(|i| Placed {
-                ticket: Ticket(run.ticket + i),
-                partition: Partition(0),
-                offset: Offset(run.offset + i),
-            }));
-            if count < run.count {
-                *run =
-                    Run { ticket: run.ticket + count, offset: run.offset + count, count: run.count - count };
-                return;
-            }
-            self.runs.pop_front();
+    /// Makes room for a record, or refuses it.
+    fn make_room(&mut self, bytes: usize) -> Result<(), LogError> {
+        if self.batch.bytes() + bytes > PENDING_BYTES_MAX {
+            self.publish();
+            self.log.shared.write()?;
         }
+        if self.log.shared.may_be_full() { self.log.shared.write() } else { Ok(()) }
     }
 }
 
@@ -139,46 +101,69 @@ impl Producer for FileProducer {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max: RECORD_BYTES_MAX });
         }
-        if self.log.shared.may_be_full() || self.pending.bytes() + payload.len() > PENDING_BYTES_MAX {
-            self.submit_if_it_fits(payload)?;
-        } else {
-            self.pending.push(payload);
-        }
+        self.make_room(payload.len())?;
+        self.batch.push(partition, payload);
         self.submitted.0 += 1;
+        self.places.submitted(self.submitted, partition);
         Ok(self.submitted)
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
         self.log.shared.healthy()?;
-        match self.write() {
-            // Nothing is lost: it waits, and is not settled.
-            Ok(()) | Err(LogError::Full) => self.settle(),
-            Err(e) => Err(e),
+        let bytes = self.publish();
+        if self.ack != Ack::Disk || bytes > PENDING_BYTES_MAX {
+            match self.log.shared.write() {
+                // Nothing is lost: it waits, and is not settled.
+                Ok(()) | Err(LogError::Full) => {}
+                Err(e) => return Err(e),
+            }
         }
+        self.settle();
+        if self.has_waker && !self.unsettled.is_empty() {
+            self.log.shared.progress.call();
+        }
+        Ok(())
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
-        self.log.shared.healthy().map(|()| self.settled)
+        self.log.shared.healthy()?;
+        let settled = self.look();
+        if self.unsettled.back().is_some_and(|(_, last)| settled < *last) {
+            // Who polls waits for nobody, so that nobody would lead.
+            self.log.shared.progress.call();
+        }
+        Ok(settled)
     }
 
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, LogError> {
-        let begun = Instant::now();
-        loop {
-            self.flush()?;
-            let left = at_most.saturating_sub(begun.elapsed());
-            // What was never submitted will not settle, however long one waits.
-            if self.settled >= upto.min(self.submitted) || left.is_zero() {
-                return Ok(self.settled);
-            }
-            thread::sleep(RETRY.min(left));
+        let deadline = Instant::now() + at_most.min(WAIT_MAX);
+        self.flush()?;
+        // What was never submitted will not settle, however long one waits.
+        let batch = self.unsettled.iter().find(|(_, ticket)| *ticket >= upto.min(self.submitted));
+        if let Some((batch, _)) = batch {
+            self.log.shared.wait_until(self.ack, *batch, deadline)?;
         }
+        self.settle();
+        Ok(self.settled)
     }
 
     fn placed(&mut self, out: &mut Vec<Placed>) {
+        self.settle();
         self.places.take(self.settled, out);
     }
 
     fn set_waker(&mut self, waker: Waker) {
-        self.waker = Some(waker);
+        self.has_waker = true;
+        self.log.shared.progress.set_waker(self.number, Some(waker));
+    }
+}
+
+/// What was published does not go with its producer.
+impl Drop for FileProducer {
+    fn drop(&mut self) {
+        self.log.shared.progress.set_waker(self.number, None);
+        if self.unsettled.back().is_some_and(|(_, last)| self.look() < *last) {
+            self.log.shared.progress.call();
+        }
     }
 }

@@ -27,6 +27,14 @@ fn the_log_keeps_its_contract_in_segments_of_a_few_records() {
     .assert_all_hold();
 }
 
+#[test]
+fn the_log_keeps_its_contract_with_several_partitions() {
+    conformance::queue::check(|| {
+        open(LogConfig { segment_bytes_max: 16 << 10, partitions: 3, ..LogConfig::for_groups(&[]) })
+    })
+    .assert_all_hold();
+}
+
 fn open(config: LogConfig) -> Arc<dyn Log> {
     let dir = tempfile::tempdir().unwrap();
     let (log, recovery) = FileLog::open(dir.path(), config).unwrap();

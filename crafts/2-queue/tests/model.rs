@@ -72,7 +72,7 @@ impl Model {
 }
 
 fn config() -> LogConfig {
-    LogConfig { segment_bytes_max: 700, ..LogConfig::for_groups(&["storage"]) }
+    LogConfig { segment_bytes_max: 2000, ..LogConfig::for_groups(&["storage"]) }
 }
 
 fn producer(log: &FileLog) -> Box<dyn Producer> {

@@ -60,7 +60,7 @@ fn a_full_disk_is_back_pressure_and_nothing_worse() {
 
     let (log, recovery) =
         FileLog::open(&dir.path().join("queue"), LogConfig::for_groups(&["storage"])).unwrap();
-    assert_eq!(recovery.cut, None, "what the full disk had taken of a record was cut back at once");
+    assert_eq!(recovery.cut, None, "what the full disk had taken of a frame was written over");
     let mut records = Records::new();
     let start = log.bounds(Partition(0)).unwrap().start;
     log.fetch(Partition(0), start, FetchLimit::default(), &mut records).unwrap();

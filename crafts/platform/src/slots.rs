@@ -90,7 +90,7 @@ impl Default for Slots {
                     "a list behind a mutex",
                     Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
                 ),
-                Choice::new("file", "an append-only log in segments", Arc::new(open_file_log)),
+                Choice::new("file", "one log in recycled segments, group commit", Arc::new(open_file_log)),
             ],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
@@ -110,7 +110,7 @@ impl Default for Slots {
 fn open_file_log(dir: &Path) -> Result<Arc<dyn Log>, String> {
     let opened = FileLog::open(&dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
     let (log, found) = opened.map_err(|e| format!("cannot open the queue: {e}"))?;
-    if found.cut.is_some() || found.groups_lost.is_some() {
+    if found.cut.is_some() || !found.gaps.is_empty() || found.groups_lost.is_some() {
         tracing::warn!("{found}");
     } else {
         tracing::debug!("{found}");
