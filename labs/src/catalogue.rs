@@ -63,6 +63,8 @@ pub struct Lab {
     pub fails: Vec<String>,
     /// What is measured at the end.
     pub gates: Vec<Gate>,
+    /// What a check cannot find, and where to look for it; told when everything else holds.
+    pub beyond: Option<String>,
     /// What makes it an exercise, if it is one: then the slot is the package, and nothing is measured.
     pub exercise: Option<Exercise>,
 }
@@ -135,6 +137,7 @@ struct Told {
     fails: Vec<String>,
     #[serde(default, rename = "gate")]
     gates: Vec<Gate>,
+    beyond: Option<String>,
 }
 
 /// What the warm-up rebuilds.
@@ -282,6 +285,7 @@ fn of_component(component: &Component, told: &Told, starter: Starter, dir: &Path
         server: Vec::new(),
         fails: told.fails.clone(),
         gates: told.gates.clone(),
+        beyond: told.beyond.clone(),
         exercise: None,
     })
 }
@@ -311,6 +315,7 @@ fn of_exercise(root: &Path, exercise: &Exercise, told: &Told, dir: &Path) -> Res
         server: Vec::new(),
         fails: Vec::new(),
         gates: Vec::new(),
+        beyond: told.beyond.clone(),
         exercise: Some(exercise.clone()),
     })
 }
@@ -350,6 +355,7 @@ fn of_step(
         server,
         fails: told.fails.clone(),
         gates: told.gates.clone(),
+        beyond: told.beyond.clone(),
         exercise: None,
     })
 }

@@ -78,9 +78,10 @@ fn done(lab: &Lab) -> String {
             "Done. It runs with: cargo craft lab run {slug}. Another way to do it: cargo craft lab diff {slug} --reference"
         );
     }
+    let beyond = lab.beyond.as_ref().map(|beyond| format!("\n{beyond}")).unwrap_or_default();
     format!(
         "Done. It serves in the real pipeline: cargo craft lab run {slug}\nThe reference beside yours: cargo craft \
-         lab diff {slug} --reference"
+         lab diff {slug} --reference{beyond}"
     )
 }
 

@@ -4,7 +4,7 @@
 //! functions. So a starter never drifts from the code it was made from, and that code carries no marks.
 
 use std::ops::Range;
-use syn::{ImplItem, Item, Type, spanned::Spanned};
+use syn::{Attribute, ImplItem, Item, Meta, Token, Type, punctuated::Punctuated, spanned::Spanned};
 
 /// Makes holes in a source: `function`, or `Type::function`. A path through modules is told as in `tests::Type::function`.
 ///
@@ -28,11 +28,49 @@ pub fn has(source: &str, hole: &str) -> bool {
     body_of(source, hole).is_ok()
 }
 
-fn body_of(source: &str, hole: &str) -> Result<Range<usize>, String> {
-    let file = syn::parse_file(source).map_err(|e| {
+/// The source without its modules of tests: they need what a lab's own crate does not have.
+///
+/// # Errors
+/// The source is no Rust.
+pub fn without_tests(source: &str) -> Result<String, String> {
+    let mut text = source.to_owned();
+    let items = parsed(source)?.items;
+    // From the last one, so that the places of those before it stay as they are.
+    for item in items.iter().rev() {
+        if let Item::Mod(module) = item
+            && module.attrs.iter().any(is_for_tests)
+        {
+            let Range { start, end } = module.span().byte_range();
+            let before = text[..start].trim_end().len();
+            text.replace_range(before..end, "");
+        }
+    }
+    Ok(text)
+}
+
+/// `#[cfg(test)]`, and `#[cfg(all(test, …))]`.
+fn is_for_tests(attribute: &Attribute) -> bool {
+    fn asks_for_tests(meta: &Meta) -> bool {
+        match meta {
+            Meta::Path(path) => path.is_ident("test"),
+            Meta::List(list) if list.path.is_ident("cfg") || list.path.is_ident("all") => list
+                .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
+                .is_ok_and(|parts| parts.iter().any(asks_for_tests)),
+            _ => false,
+        }
+    }
+    attribute.path().is_ident("cfg") && asks_for_tests(&attribute.meta)
+}
+
+fn parsed(source: &str) -> Result<syn::File, String> {
+    syn::parse_file(source).map_err(|e| {
         let start = e.span().start();
         format!("line {}: {e}", start.line)
-    })?;
+    })
+}
+
+fn body_of(source: &str, hole: &str) -> Result<Range<usize>, String> {
+    let file = parsed(source)?;
     let path: Vec<&str> = hole.split("::").collect();
     let mut found = Vec::new();
     collect(&file.items, &path, &mut found);
@@ -100,6 +138,18 @@ mod tests {
         assert_eq!(make(SOURCE, &["Ring::pop"]).unwrap_err(), "there is no function Ring::pop");
         assert!(has(SOURCE, "Ring::keep") && !has(SOURCE, "keep"));
         assert!(make("fn a( {", &["a"]).unwrap_err().starts_with("line 1"));
+    }
+
+    #[test]
+    fn modules_of_tests_are_left_out_and_nothing_else_changes() {
+        let tests = "\n#[cfg(all(test, not(loom)))]\nmod tests {\n    #[test]\n    fn adds() {}\n}\n";
+        assert_eq!(without_tests(&format!("{SOURCE}{tests}")).unwrap(), SOURCE);
+        let inner = "\n#[cfg(test)]\nmod tests;\n\n#[cfg(not(test))]\nmod kept {}\n";
+        assert_eq!(
+            without_tests(&format!("{SOURCE}{inner}")).unwrap(),
+            format!("{SOURCE}\n#[cfg(not(test))]\nmod kept {{}}\n")
+        );
+        assert_eq!(without_tests(SOURCE).unwrap(), SOURCE);
     }
 
     #[test]

@@ -353,7 +353,7 @@ pub fn program_of(lab: &Lab) -> String {
 /// # Errors
 /// When a file cannot be read, or a hole names no function.
 pub fn starter_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>, LabError> {
-    let mut files = form_files(root, lab.start())?;
+    let mut files = form_files(root, lab, lab.start())?;
     let Starter::Holes(names) = &lab.starter else { return Ok(files) };
     for hole in names {
         let at = files.iter().find(|(_, text)| holes::has(text, hole)).map(|(name, _)| name.clone());
@@ -371,12 +371,20 @@ pub fn starter_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>,
 /// # Errors
 /// When a file cannot be read.
 pub fn reference_files(root: &Path, lab: &Lab) -> Result<BTreeMap<String, String>, LabError> {
-    let files = form_files(root, &lab.reference)?;
+    let files = form_files(root, lab, &lab.reference)?;
     if lab.exercise.is_some() { exercise::solved(lab, &files) } else { Ok(files) }
 }
 
-fn form_files(root: &Path, form: &Form) -> Result<BTreeMap<String, String>, LabError> {
-    form.files.iter().map(|(to, from)| Ok((to.clone(), read(&root.join(from))?))).collect()
+fn form_files(root: &Path, lab: &Lab, form: &Form) -> Result<BTreeMap<String, String>, LabError> {
+    let text = |from: &String| {
+        let text = read(&root.join(from))?;
+        // A package comes with its tests and with what they need; a slot's file has named tests instead.
+        if lab.exercise.is_some() {
+            return Ok(text);
+        }
+        holes::without_tests(&text).map_err(|e| LabError::file(Path::new(from), e))
+    };
+    form.files.iter().map(|(to, from)| Ok((to.clone(), text(from)?))).collect()
 }
 
 /// The crate's library: the learner's files as modules, and the craft around them.
@@ -420,13 +428,25 @@ fn main_text(lab: &Lab) -> String {
         }
         None => ("None".to_owned(), "None".to_owned()),
     };
+    let ring = if lab.reference.files.contains_key(RING_FILE) { RING_TEXT } else { "" };
     format!(
         "//! The lab's program: it tests, counts, measures and runs what you wrote. `craft lab` calls it.\n\n\
          use std::process::ExitCode;\n\n\
          // So that the kit can count what you allocate.\n\
          #[global_allocator]\nstatic ALLOCATOR: lab_kit::CountingAllocator = lab_kit::CountingAllocator;\n\n\
          fn main() -> ExitCode {{\n    lab_kit::main(lab_kit::Lab {{\n        slug: \"{}\",\n        phase: {phase},\n        \
-         slot: lab_kit::{}::<mine::Mine>(),\n        server: {server},\n    }})\n}}\n",
+         slot: lab_kit::{}::<mine::Mine>(){ring},\n        server: {server},\n    }})\n}}\n",
         lab.slug, lab.slot
     )
 }
+
+/// The ring that a hand-over is made with, where that is the learner's too …
+const RING_FILE: &str = "src/ring.rs";
+/// … and how the kit gets hold of it.
+const RING_TEXT: &str = ".on(lab_kit::Ring {
+            ring: mine::ring::ring,
+            has_room: mine::ring::Pusher::has_room,
+            push: mine::ring::Pusher::push,
+            is_empty: mine::ring::Popper::is_empty,
+            pop: mine::ring::Popper::pop,
+        })";

@@ -30,7 +30,7 @@ use std::{
     },
     task::{Wake, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Requests whose cost is counted.
@@ -56,6 +56,7 @@ pub fn handoff<H: Handoff>() -> Slot {
             Test::since(0, "closing-does-not-wait-for-ever", closing::<H>),
             Test::since(2, "a-busy-log-holds-up-no-request", busy_log::<H>),
             Test::since(2, "what-waits-for-a-busy-log-costs-one-flush", one_flush::<H>),
+            Test::new("what-the-log-has-not-settled-still-waits".to_owned(), 0..=5, unsettled::<H>),
             Test::since(6, "a-ticket-settles-when-the-log-has", late_log::<H>),
             Test::since(6, "a-202-is-worth-what-was-configured", promise::<H>),
             Test::since(6, "requests-of-one-turn-share-a-record", one_record::<H>),
@@ -630,6 +631,47 @@ fn one_flush<H: Handoff>() -> Check {
     // A writer may have begun with some when the rest came.
     let few = (1..=4).contains(&log.flushes());
     ensure(few, sent, "4 flushes at most", "more than 4")
+}
+
+/// Who asks the log for room and for nothing else hears of no disk that hangs; and all that it took meanwhile may be gone. From
+/// phase 6 on it is the tickets that wait.
+fn unsettled<H: Handoff>() -> Check {
+    let log = TestLog::new(1);
+    log.hold();
+    let config = IngestConfig { waiting_batches_max: 2, settle_timeout: MOMENT, ..config() };
+    let handoff: H = open(&config, &log)?;
+    let mut submit = submitter(&handoff)?;
+    let sent = "requests to a log that takes everything and settles nothing, where two batches may wait";
+    doing(sent);
+    let mut taken = Vec::new();
+    let refused = loop {
+        let value = f64::from(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        let ticket = match send(&mut submit, "", value)? {
+            Ok(ticket) => ticket,
+            Err(error) => break error,
+        };
+        taken.push(value);
+        submit.flush();
+        if submit.wait(ticket, Duration::ZERO).is_err() {
+            // It waits for the log within the request, and tells that it waited in vain: nothing gathers.
+            return Ok(());
+        }
+        ensure(taken.len() < 10, sent, "it says that it is full after a few", "it takes more and more")?;
+        // What still goes to the log has time to: else it would only be the queue that is full.
+        let begun = Instant::now();
+        while log.records() < taken.len() && begun.elapsed() < MOMENT {
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    expect(sent, LogError::Full, refused)?;
+    log.release();
+    let sent = "another request, when the log has settled";
+    let taken_again = eventually(|| matches!(send_and_wait(&mut submit, "", 100.0), Ok(Outcome::Settled)));
+    ensure(taken_again, sent, "it is taken", "it is refused")?;
+    taken.push(100.0);
+    drop(submit);
+    close(handoff)?;
+    expect("what was taken while nothing settled, and after", values(&taken), values(&log.values(0)))
 }
 
 /// What phase 6 brings back: a 202 waits until its batch is safe.

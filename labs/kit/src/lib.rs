@@ -25,6 +25,8 @@ mod limit;
 
 mod handoff;
 
+mod ring;
+
 mod engine;
 
 mod queue;
@@ -44,6 +46,7 @@ pub use limit::limit;
 pub use parse::parse;
 pub use program::main;
 pub use queue::queue;
+pub use ring::{Item, Ring};
 
 use check::Test;
 use count::Counter;

@@ -5,7 +5,7 @@
 
 use crate::{
     Slot,
-    check::{Check, Must, Test, doing, expect},
+    check::{Check, Must, PATIENCE, Test, doing, expect},
     count::{Counter, allocations},
 };
 use anyhow::{Result, anyhow, ensure};
@@ -16,9 +16,15 @@ use ingest::{
     slots::{Incoming, Parse, Sink},
 };
 use ingest_phases::parse::find::FindParser;
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+};
 
 /// When every body arrived.
 const ARRIVED: TimestampMs = TimestampMs(1000);
+/// Keys of one object: read one after the other they take a moment, compared with one another minutes.
+const KEYS: usize = 200_000;
 /// Metrics of a body whose allocations are counted.
 const METRICS: usize = 50;
 /// Bodies that are counted, and as many before them, until all buffers are warm.
@@ -44,6 +50,7 @@ pub fn parse<P: Parse>() -> Slot {
             Test::since(0, "what-is-no-utf-8-is-refused", no_utf8::<P>),
             Test::since(0, "names-and-labels-that-are-none-are-refused", into_frame::<P>),
             Test::since(0, "one-body-leaves-nothing-for-the-next", leftovers::<P>),
+            Test::since(0, "very-many-keys-are-no-way-to-stop-a-thread", very_many_keys::<P>),
         ],
         counters: vec![Counter {
             name: "allocations_per_body",
@@ -369,6 +376,40 @@ fn leftovers<P: Parse>() -> Check {
         cases.extend([before, good]);
     }
     table::<P>(&cases)
+}
+
+/// Whoever compares each key with each works for minutes on a body that is sent in a moment, and nobody else is served.
+fn very_many_keys<P: Parse>() -> Check {
+    let keys = |value: &str| (0..KEYS).map(|n| format!(r#""k{n:06}":{value}"#)).collect::<Vec<_>>().join(",");
+    soon::<P>(
+        &format!("a metric with {KEYS} fields that mean nothing, each with a key of its own"),
+        format!(r#"{{"name":"a","value":1,{}}}"#, keys("0")),
+    )?;
+    soon::<P>(
+        &format!("a metric with {KEYS} labels that are empty, each with a name of its own"),
+        format!(r#"{{"name":"a","value":1,"labels":{{{}}}}}"#, keys(r#""""#)),
+    )
+}
+
+/// On a thread of its own, which nothing can end but the program's end.
+fn soon<P: Parse>(sent: &str, body: String) -> Check {
+    doing(sent);
+    let (tell, told) = mpsc::channel();
+    let parses = move || {
+        let mut sink = Told::default();
+        let parsed = P::default().parse(body.as_bytes(), ARRIVED, &mut sink);
+        // Who does not listen any more has heard enough.
+        let _ = tell.send(parsed.map_or_else(|error| refusal(&error), |_| sink.text()));
+    };
+    thread::Builder::new().name("parses".to_owned()).spawn(parses).or_skip("a second thread")?;
+    let observed = match told.recv_timeout(PATIENCE) {
+        Ok(observed) => observed,
+        Err(RecvTimeoutError::Timeout) => {
+            "still reading: does its work grow with the square of the keys?".to_owned()
+        }
+        Err(RecvTimeoutError::Disconnected) => "no answer".to_owned(),
+    };
+    expect(sent, "a = 1.0 at 1000", observed)
 }
 
 /// Holds each body against what is to come of it, all with one parser.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 use contracts::queue::Log;
-use ingest::{engine::ReactorPerCore, handoff::RingHandoff, limit::ShardedLimiter, parse::SinglePass};
+use ingest::{engine::ReactorPerCore, handoff::RingHandoff, limit::ShardedLimiter, parse::SinglePass, ring};
 use ingest_phases::{
     PHASES,
     engine::{
@@ -15,7 +15,7 @@ use ingest_phases::{
     limit::global::GlobalLimiter,
     parse::find::FindParser,
 };
-use lab_kit::{CountingAllocator, Lab, Slot, check::Verdict, engine, handoff, limit, parse, queue};
+use lab_kit::{CountingAllocator, Lab, Ring, Slot, check::Verdict, engine, handoff, limit, parse, queue};
 use phase0::queue::MemoryLog;
 use std::{
     collections::BTreeSet,
@@ -47,7 +47,13 @@ fn slots_of(phase: u32) -> [(&'static str, Slot); 4] {
     let handoff = match phase {
         0..2 => handoff::<InRequest>(),
         2..6 => handoff::<QueueWriter>(),
-        _ => handoff::<RingHandoff>(),
+        _ => handoff::<RingHandoff>().on(Ring {
+            ring: ring::ring,
+            has_room: ring::Pusher::has_room,
+            push: ring::Pusher::push,
+            is_empty: ring::Popper::is_empty,
+            pop: ring::Popper::pop,
+        }),
     };
     [("engine", engine), ("parse", parse), ("limit", limit), ("handoff", handoff)]
 }
