@@ -2,6 +2,8 @@
 
 mod served;
 
+mod waits;
+
 use self::served::{Desk, Said, Served, config, post};
 use crate::{
     Slot,
@@ -54,16 +56,28 @@ pub fn engine<E: Engine>() -> Slot {
             Test::since(1, "a-slow-client-stops-nobody", slow_client::<E>),
             Test::since(1, "who-waits-for-the-log-stops-nobody", slow_log::<E>),
             Test::since(1, "a-loss-is-told-to-everybody-who-waits", lost_once::<E>),
+            Test::since(0, "a-loss-at-the-hand-over-is-told", waits::loss::<E>),
             Test::since(1, "connections-beyond-the-limit-are-told-so", too_many::<E>),
             Test::since(5, "a-connection-serves-many-requests", many_requests::<E>),
             Test::since(5, "answers-come-in-the-order-of-requests", pipelined::<E>),
             Test::since(5, "requests-that-come-together-are-handed-over-together", bursts::<E>),
+            Test::since(5, "large-answers-to-requests-in-one-write-all-arrive", waits::room::<E>),
+            // Not in a pool: there, who is silent holds a thread that others wait for.
+            Test::new("a-connection-may-rest-between-requests".to_owned(), 5..=6, waits::rest::<E>),
+            Test::since(8, "a-connection-may-rest-between-requests", waits::rest::<E>),
+            Test::since(5, "a-connection-that-has-waited-can-wait-again", waits::log_again::<E>),
+            Test::since(5, "a-drain-does-not-wait-for-the-silent", waits::silent_at_the_end::<E>),
             Test::since(7, "threads-are-bounded", bounded_threads::<E>),
             Test::since(7, "a-silent-client-makes-room-for-who-waits", makes_room::<E>),
             Test::new("who-finds-the-queue-full-is-told-so".to_owned(), 7..=7, full_queue::<E>),
+            Test::since(7, "a-client-that-vanishes-takes-no-thread-with-it", waits::thread::<E>),
             Test::since(8, "a-client-that-stays-keeps-nobody-waiting", stays::<E>),
             Test::since(8, "a-thousand-silent-connections-stop-nobody", thousand::<E>),
+            Test::since(8, "an-answer-from-another-thread-arrives", waits::another_thread::<E>),
+            Test::since(8, "who-has-more-to-run-has-its-next-turn-at-once", waits::next_turn::<E>),
+            Test::since(8, "what-settles-at-the-flush-is-answered-in-that-turn", waits::same_turn::<E>),
             Test::since(9, "connections-are-spread-over-the-reactors", spread::<E>),
+            Test::since(9, "a-thread-that-panics-is-the-end-of-all", waits::reactor::<E>),
             Test::since(9, "nobody-else-can-have-the-port", own_port::<E>),
         ],
         counters: vec![

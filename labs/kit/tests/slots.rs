@@ -120,10 +120,21 @@ fn the_form_before_a_step_breaks_what_the_step_is_about_and_nothing_else() {
                 "a-connection-serves-many-requests",
                 "answers-come-in-the-order-of-requests",
                 "requests-that-come-together-are-handed-over-together",
+                "large-answers-to-requests-in-one-write-all-arrive",
+                "a-connection-may-rest-between-requests",
+                "a-connection-that-has-waited-can-wait-again",
             ],
         ),
         (7, &["threads-are-bounded", "who-finds-the-queue-full-is-told-so"]),
-        (8, &["a-client-that-stays-keeps-nobody-waiting", "a-thousand-silent-connections-stop-nobody"]),
+        (
+            8,
+            &[
+                "a-connection-may-rest-between-requests",
+                "a-client-that-stays-keeps-nobody-waiting",
+                "a-thousand-silent-connections-stop-nobody",
+                "an-answer-from-another-thread-arrives",
+            ],
+        ),
         (9, &["connections-are-spread-over-the-reactors"]),
     ];
     for (phase, expected) in steps {

@@ -1,6 +1,6 @@
 //! A running engine, an application whose tickets a test settles by hand, and a client that looks at every byte.
 
-use crate::check::{Check, MOMENT, Must, PATIENCE, Unmet, broken, eventually, expect};
+use crate::check::{Check, MOMENT, Must, PATIENCE, Unmet, broken, ensure, eventually, expect};
 use contracts::{
     http::{Bare, Request, Response},
     ingest::{IngestConfig, Shutdown, Site},
@@ -11,6 +11,7 @@ use std::{
     fmt,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    panic,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -37,6 +38,11 @@ pub(super) fn post(body: &str) -> String {
     format!("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// A request for so many bytes.
+pub(super) fn get(bytes: usize) -> String {
+    format!("GET /bytes?count={bytes} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
 /// An application that answers 202 with the length of the body, once its ticket has settled.
 #[derive(Clone, Default)]
 pub(super) struct Desk(Arc<State>);
@@ -48,6 +54,8 @@ struct State {
     parts: Mutex<Vec<Arc<Part>>>,
     /// Statuses of refusals that were counted.
     refused: Mutex<Vec<u16>>,
+    /// What the next flush loses of the worker that has something to publish.
+    lost_at_flush: Mutex<Option<Lost>>,
     alive: AtomicUsize,
 }
 
@@ -68,6 +76,12 @@ struct Book {
     lost: Option<Lost>,
     /// Told once, and then tickets settle as if nothing had been.
     lost_once: Option<Lost>,
+    /// Answers that were promised so far, by their numbers, and are not there yet.
+    owed: Vec<u64>,
+    /// The number of the last of them.
+    promised: u64,
+    /// Those that are there, and were not fetched yet.
+    finished: Vec<(u64, Response)>,
     waker: Option<Waker>,
 }
 
@@ -75,6 +89,22 @@ impl Book {
     fn look(&mut self) -> Result<Ticket, Lost> {
         let lost = self.lost_once.take().or_else(|| self.lost.clone());
         lost.map_or(Ok(Ticket(self.settled)), Err)
+    }
+
+    /// Loses what has not settled. What comes later settles, and has already, before anybody has looked: its tickets are
+    /// higher than those that were lost.
+    fn lose_once(&mut self, lost: Lost) {
+        self.lost_once = Some(lost);
+        self.settled = self.flushed + 1;
+        self.submitted = self.flushed + 1;
+        self.flushed = self.submitted;
+    }
+
+    /// An answer that another thread will have.
+    fn promise(&mut self) -> Reply {
+        self.promised += 1;
+        self.owed.push(self.promised);
+        Reply { answer: Answer::Later(self.promised), ticket: Ticket(0) }
     }
 }
 
@@ -104,17 +134,31 @@ impl Desk {
         self.change(|book| book.lost = Some(Lost(why.into())));
     }
 
-    /// Whatever has not settled is lost, which each worker says once. What comes later settles, and has already, before
-    /// anybody has looked: its tickets are higher than those that were lost.
+    /// Whatever has not settled is lost, which each worker says once, and then the log works again.
     pub(super) fn lose_once(&self, why: &str) {
         self.change(|book| {
-            if book.settled == book.flushed {
-                return; // it has nothing to lose
+            // Else it has nothing to lose.
+            if book.settled != book.flushed {
+                book.lose_once(Lost(why.into()));
             }
-            book.lost_once = Some(Lost(why.into()));
-            book.settled = book.flushed + 1;
-            book.submitted = book.flushed + 1;
-            book.flushed = book.submitted;
+        });
+    }
+
+    /// The same for what the next flush publishes, before anybody can look.
+    pub(super) fn lose_at_flush(&self, why: &str) {
+        *lock(&self.0.lost_at_flush) = Some(Lost(why.into()));
+    }
+
+    /// Answers that were promised and are not there yet.
+    pub(super) fn owed(&self) -> usize {
+        self.books(|book| book.owed.len()).iter().sum()
+    }
+
+    /// They are there now, and whoever waits for them is woken: from this thread, which is none of the engine's.
+    pub(super) fn keep_promises(&self) {
+        self.change(|book| {
+            let answer = || Response::body(200, "text/plain", b"later".to_vec());
+            book.finished.extend(book.owed.drain(..).map(|number| (number, answer())));
         });
     }
 
@@ -193,6 +237,9 @@ impl Worker for Clerk {
                 let count = request.param("count").and_then(|n| n.parse().ok()).unwrap_or(0);
                 Reply::now(Response::body(200, "application/octet-stream", vec![b'x'; count]))
             }
+            ("GET", "/later") => lock(&self.part.book).promise(),
+            // Without the hook, since this panic is the test's.
+            ("GET", "/panic") => panic::resume_unwind(Box::new("asked for")),
             ("POST", "/metrics") => {
                 let mut book = lock(&self.part.book);
                 book.submitted += 1;
@@ -208,8 +255,12 @@ impl Worker for Clerk {
 
     fn flush(&mut self) {
         let mut book = lock(&self.part.book);
-        book.bursts += usize::from(book.flushed < book.submitted);
+        let has_news = book.flushed < book.submitted;
+        book.bursts += usize::from(has_news);
         book.flushed = book.submitted;
+        if has_news && let Some(lost) = lock(&self.state.lost_at_flush).take() {
+            book.lose_once(lost);
+        }
         if !self.state.by_hand {
             book.settled = book.flushed;
         }
@@ -230,6 +281,10 @@ impl Worker for Clerk {
     fn set_waker(&mut self, waker: Waker) {
         lock(&self.part.book).waker = Some(waker);
     }
+
+    fn finished(&mut self, out: &mut Vec<(u64, Response)>) {
+        out.append(&mut lock(&self.part.book).finished);
+    }
 }
 
 /// A running engine. Dropping it tells it to stop, and waits no longer than is reasonable.
@@ -246,11 +301,16 @@ impl Served {
         let address = listener.local_addr().or_skip("no address")?;
         let (shutdown, app) = (Shutdown::new(), desk.clone());
         let seen = shutdown.clone();
-        let thread = thread::spawn(move || {
+        // Named like the test, as its own thread is: a report of what hangs tells them so from those of tests before it.
+        let named = thread::current()
+            .name()
+            .map_or_else(thread::Builder::new, |name| thread::Builder::new().name(name.to_owned()));
+        let serve = move || {
             let rest = |_: &Request<'_>| Response::status(404);
             let site = Site { listener, rest: &rest, middleware: &Bare, shutdown: seen };
             E::serve(&config, &site, &app)
-        });
+        };
+        let thread = named.spawn(serve).or_skip("there is no thread for the engine")?;
         Ok(Self { address, desk: desk.clone(), shutdown, thread: Some(thread) })
     }
 
@@ -286,6 +346,17 @@ impl Served {
             Err(_) => return broken(SENT, "it returns", "it panicked"),
         }
         expect(SENT, "0 workers outlive it", format!("{} workers outlive it", self.desk.0.alive.load(SeqCst)))
+    }
+
+    /// Waits until it ends by itself, and says that something is wrong.
+    pub(super) fn fails(&mut self, sent: &str) -> Check {
+        const EXPECTED: &str = "the engine ends, and says that something is wrong";
+        if !eventually(|| self.has_ended()) {
+            return broken(sent, EXPECTED, "what is left of it goes on as if nothing had been");
+        }
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        // A panic says it as well.
+        ensure(!matches!(thread.join(), Ok(Ok(()))), sent, EXPECTED, "it ends as if it had been told to")
     }
 
     pub(super) fn stop(mut self) -> Check {
