@@ -250,5 +250,5 @@ fn dawdle(number: usize, whose: usize) {
 
 fn look_again(looks: &mut usize) {
     *looks += 1;
-    if *looks % LOOKS == 0 { thread::yield_now() } else { hint::spin_loop() }
+    if (*looks).is_multiple_of(LOOKS) { thread::yield_now() } else { hint::spin_loop() }
 }
