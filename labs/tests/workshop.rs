@@ -273,7 +273,8 @@ fn a_name_that_is_no_labs_is_told_which_there_are() {
 fn a_labs_crate_knows_the_flags_that_the_courses_files_are_compiled_with() {
     let catalogue = catalogue();
     let (workshop, _dir) = workshop(&catalogue);
-    let place = workshop.start(&lab(&catalogue, "lock-free-ring")).unwrap();
+    let place = workshop.start(&lab(&catalogue, "reactor-per-core")).unwrap();
+    let holed = workshop.start(&lab(&catalogue, "lock-free-ring")).unwrap();
     workshop.refresh().unwrap();
     let table = |path: &Path| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
     let flags = |root: &Path| {
@@ -282,4 +283,10 @@ fn a_labs_crate_knows_the_flags_that_the_courses_files_are_compiled_with() {
     };
     assert_eq!(flags(workshop.dir()), flags(&catalogue.root));
     assert_eq!(table(&place.join("Cargo.toml"))["lints"]["workspace"].as_bool(), Some(true));
+    let rust = table(&holed.join("Cargo.toml"))["lints"]["rust"].clone();
+    assert_eq!(
+        rust["unused"].as_str(),
+        Some("allow"),
+        "what is behind a hole is unused, which the learner knows"
+    );
 }

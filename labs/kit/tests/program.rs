@@ -50,9 +50,18 @@ fn a_test_by_name_says_that_it_begins_and_how_it_ends() {
 #[test]
 fn a_name_that_is_no_tests_lists_those_there_are() {
     let output = run(&["check", "nesting-is-boundless"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && output.stdout.is_empty());
-    assert!(said.contains("nesting-is-boundless") && said.contains("\nnesting-is-bounded\n"), "{said}");
+    assert!(!output.status.success());
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 1, "nothing is run: {lines:?}");
+    assert_eq!((&lines[0]["said"], &lines[0]["asked"]), (&"notest".into(), &"nesting-is-boundless".into()));
+    assert!(lines[0]["there"].as_array().unwrap().contains(&"nesting-is-bounded".into()), "{lines:?}");
+}
+
+#[test]
+fn the_beginning_of_a_tests_name_is_enough() {
+    let lines = lines(&run(&["check", "nesting-is-b"]));
+    assert_eq!(lines[0]["test"], "nesting-is-bounded");
+    assert_eq!(lines.last().unwrap()["said"], "checked");
 }
 
 #[test]

@@ -105,8 +105,8 @@ fn every_verdict_says_what_happened_and_what_to_do_next() {
     let told = |decided: Result<Look, Stop>, power| Judgement::of(&decided, power).words;
     assert_eq!(
         told(decide(0.5, steady(100.0, 300.0, 400.0)), Power::Wall),
-        "Passed: yours answers 3.00 times as many requests as the form before it. 2.00 times are enough, and the \
-         reference answers 4.00 times as many."
+        "Passed: yours answers 3.00 times [3.00, 3.00] as many requests as the form before it. 2.00 times are enough, and the \
+         reference answers 4.00 times [4.00, 4.00] as many."
     );
     assert_eq!(
         told(decide(0.5, steady(100.0, 110.0, 400.0)), Power::Battery),
@@ -128,8 +128,8 @@ fn every_verdict_says_what_happened_and_what_to_do_next() {
     let rounds: Vec<Round> = noisy.collect();
     assert_eq!(
         told(decide(0.5, |number| Ok(rounds[number])), Power::Battery),
-        "This machine is too noisy now: the form before, measured twice, is anything of [0.75, 1.30] times itself. This \
-         is no failure of yours: your tests hold. This machine runs on its battery, which slows processors down: plug it \
+        "This machine is too noisy now: the form before, measured twice, is anything of [0.75, 1.30] times itself. Yours \
+         was 1.50 times [1.50, 1.50] the form before, which does not count. This is no failure of yours: your tests hold. This machine runs on its battery, which slows processors down: plug it \
          in, close what else is running, and check again."
     );
     let reference = Err(Stop::NotMeasurable("in round 1 the reference could not be measured: x".to_owned()));
@@ -149,7 +149,7 @@ fn a_count_is_held_against_the_count_before() {
     assert_eq!(judged(40.0, 41.0, 0.0).verdict, Verdict::NotYet);
     assert_eq!(
         judged(40.0, 5.0, 0.0).words,
-        "Not yet: 5.00 allocations per body, where 4.00 are allowed. Before it were 40.0, and the reference comes to 0. \
+        "Not yet: 5.00 allocations per body, where 4.00 are allowed. Before it there were 40.0, and the reference comes to 0. \
          It is right already; the next hint says where to look."
     );
     let missed = judged(40.0, 40.0, 5.0);
