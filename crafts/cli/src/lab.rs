@@ -377,13 +377,14 @@ impl Desk {
     fn prove(&self, slugs: &[String], golden: Golden) -> Result<ExitCode> {
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.catalogue.root.join("target"), PathBuf::from);
-        let workshop = Workshop::new(&self.catalogue.root, &target.join("lab-proofs"));
         let mut wrong = 0;
         for lab in &self.catalogue.labs {
             if !slugs.is_empty() && !slugs.contains(&lab.slug) {
                 continue;
             }
             out!("{}", paint(Tone::Strong, &lab.slug));
+            // A workspace each: several labs may be proved at the same time, and a proof removes what it has seen.
+            let workshop = Workshop::new(&self.catalogue.root, &target.join("lab-proofs").join(&lab.slug));
             let found =
                 prove::prove(&self.catalogue, &workshop, lab, golden, &mut |what| say(&format!("  {what}")))?;
             for problem in &found {
