@@ -21,12 +21,12 @@ use std::time::Instant;
 /// When every body arrived.
 const ARRIVED: TimestampMs = TimestampMs(1000);
 /// Keys of an object, and how many times as many another one has.
-const KEYS: usize = 1_000;
+const KEYS: usize = 500;
 const KEYS_TIMES: usize = 16;
 /// That many times the work is still in proportion: half-way between 16 and its square.
 const WORK_TIMES_MAX: u32 = 64;
 /// A time is the best of as many.
-const TRIES: usize = 5;
+const TRIES: usize = 3;
 const IN_PROPORTION: &str = "work in proportion to the keys";
 /// Metrics of a body whose allocations are counted.
 const METRICS: usize = 50;

@@ -201,6 +201,11 @@ impl Engine for Absent {
 
 #[test]
 fn an_engine_that_serves_nobody_is_told_without_its_address() {
-    let feedback = feedback(&engine::<Absent>(), 1, "a-slow-client-stops-nobody");
-    assert!(!format!("{feedback:?}").contains("127.0.0.1"), "{feedback:?}");
+    let slot = engine::<Absent>();
+    let test = slot.tests_of(1).find(|test| test.name == "a-slow-client-stops-nobody").unwrap();
+    // Whether its door is shut before a client comes or after is chance; what is told may be either.
+    for _ in 0..8 {
+        let Verdict::Broken(feedback) = test.run() else { panic!("nobody was served") };
+        assert!(!format!("{feedback:?}").contains("127.0.0.1"), "{feedback:?}");
+    }
 }
