@@ -84,13 +84,7 @@ fn students(catalogue: &Catalogue, lab: &Lab, dir: &Path) -> Result<Vec<Student>
             from: "let (reader, buffers) = (Reader::new(text), &mut self.buffers);".to_owned(),
             to: format!("{to}\nlet (reader, buffers) = (Reader::new(text), &mut self.buffers);"),
         };
-        let faulty = Faulty {
-            says: String::new(),
-            caught_by: Vec::new(),
-            gate: None,
-            alone: false,
-            edits: vec![edit],
-        };
+        let faulty = Faulty { says: String::new(), caught_by: Vec::new(), gate: None, edits: vec![edit] };
         edited(&reference, &faulty).map_err(anyhow::Error::msg)
     };
     let wrong = read_faulty(lab, "hands-on-what-is-escaped")?;

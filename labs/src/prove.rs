@@ -32,9 +32,6 @@ pub struct Faulty {
     /// The counter whose gate finds it, where the tests do not.
     #[serde(default)]
     pub gate: Option<String>,
-    /// Only these tests are run: what else it breaks, it breaks by luck.
-    #[serde(default)]
-    pub alone: bool,
     /// What is changed.
     #[serde(rename = "edit")]
     pub edits: Vec<Edit>,
@@ -117,8 +114,7 @@ pub fn prove(
         watch(&format!("{name} is caught"));
         let faulty = read_faulty(lab, &name)?;
         let files = edited(&reference, &faulty).map_err(|e| LabError::file(&faulty_path(lab, &name), e))?;
-        let tests = if faulty.alone { &faulty.caught_by[..] } else { &[] };
-        let Some(run) = bench.run_tests(tests, &lab.reference.type_name, &files)? else {
+        let Some(run) = bench.run(&lab.reference.type_name, &files)? else {
             wrong.push(format!("{name} does not compile"));
             continue;
         };
@@ -224,16 +220,6 @@ struct Run {
 impl Bench<'_> {
     /// Builds these files, tests and counts them; `None` if they do not compile.
     fn run(&self, type_name: &str, files: &BTreeMap<String, String>) -> Result<Option<Run>, LabError> {
-        self.run_tests(&[], type_name, files)
-    }
-
-    /// The same with these tests; with all, if none is named.
-    fn run_tests(
-        &self,
-        tests: &[String],
-        type_name: &str,
-        files: &BTreeMap<String, String>,
-    ) -> Result<Option<Run>, LabError> {
         self.workshop.throw_away(self.lab)?;
         let form = crate::catalogue::Form {
             type_name: type_name.to_owned(),
@@ -241,7 +227,7 @@ impl Bench<'_> {
         };
         self.workshop.put(self.lab, &form, files)?;
         let Some(program) = program::build(self.workshop, self.lab, Profile::Debug)? else { return Ok(None) };
-        let (tested, end) = program.test(tests, &mut |_| {})?;
+        let (tested, end) = program.test(&[], &mut |_| {})?;
         let counted = self.count(&program)?;
         Ok(Some(Run { tested, end, counted }))
     }
