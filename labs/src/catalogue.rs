@@ -262,61 +262,58 @@ fn read_lab(root: &Path, table: &Table, dir: &Path) -> Result<Lab, LabError> {
 }
 
 fn of_component(component: &Component, told: &Told, starter: Starter, dir: &Path) -> Result<Lab, String> {
-    let (Some(slug), Some(title)) = (&told.slug, &told.title) else {
-        return Err("a component needs a slug and a title".to_owned());
-    };
     if starter == Starter::Optimise {
         return Err("there is nothing before it that could be optimised".to_owned());
     }
     let dest = format!("src/{}.rs", component.slot);
+    let reference = Form {
+        type_name: component.type_name.clone(),
+        files: BTreeMap::from([(dest, component.file.clone())]),
+    };
+    of_no_step("a component", told, dir, &component.slot, starter, reference)
+}
+
+fn of_exercise(root: &Path, exercise: &Exercise, told: &Told, dir: &Path) -> Result<Lab, String> {
+    if !told.fails.is_empty() || !told.gates.is_empty() {
+        return Err("an exercise's starter fails all of its checks, and nothing is measured".to_owned());
+    }
+    let place_of = |file: &String| file.trim_start_matches(PACKAGE).trim_start_matches('/').to_owned();
+    let files = rust_files(root, &format!("{PACKAGE}/src"))?;
+    let reference = Form {
+        type_name: PACKAGE.to_owned(),
+        files: files.iter().map(|file| (place_of(file), file.clone())).collect(),
+    };
+    let lab = of_no_step("an exercise", told, dir, PACKAGE, Starter::Package, reference)?;
+    Ok(Lab { exercise: Some(exercise.clone()), ..lab })
+}
+
+/// What no craft's table knows: it has its own name, nothing before it, and no server around it.
+fn of_no_step(
+    what: &str,
+    told: &Told,
+    dir: &Path,
+    slot: &str,
+    starter: Starter,
+    reference: Form,
+) -> Result<Lab, String> {
+    let (Some(slug), Some(title)) = (&told.slug, &told.title) else {
+        return Err(format!("{what} needs a slug and a title"));
+    };
     Ok(Lab {
         slug: slug.clone(),
         title: title.clone(),
         step: None,
         minutes: told.minutes,
         dir: dir.to_owned(),
-        slot: component.slot.clone(),
+        slot: slot.to_owned(),
         starter,
-        reference: Form {
-            type_name: component.type_name.clone(),
-            files: BTreeMap::from([(dest, component.file.clone())]),
-        },
+        reference,
         previous: None,
         server: Vec::new(),
         fails: told.fails.clone(),
         gates: told.gates.clone(),
         beyond: told.beyond.clone(),
         exercise: None,
-    })
-}
-
-fn of_exercise(root: &Path, exercise: &Exercise, told: &Told, dir: &Path) -> Result<Lab, String> {
-    let (Some(slug), Some(title)) = (&told.slug, &told.title) else {
-        return Err("an exercise needs a slug and a title".to_owned());
-    };
-    if !told.fails.is_empty() || !told.gates.is_empty() {
-        return Err("an exercise's starter fails all of its checks, and nothing is measured".to_owned());
-    }
-    let place_of = |file: &String| file.trim_start_matches(PACKAGE).trim_start_matches('/').to_owned();
-    let files = rust_files(root, &format!("{PACKAGE}/src"))?;
-    Ok(Lab {
-        slug: slug.clone(),
-        title: title.clone(),
-        step: None,
-        minutes: told.minutes,
-        dir: dir.to_owned(),
-        slot: PACKAGE.to_owned(),
-        starter: Starter::Package,
-        reference: Form {
-            type_name: PACKAGE.to_owned(),
-            files: files.iter().map(|file| (place_of(file), file.clone())).collect(),
-        },
-        previous: None,
-        server: Vec::new(),
-        fails: Vec::new(),
-        gates: Vec::new(),
-        beyond: told.beyond.clone(),
-        exercise: Some(exercise.clone()),
     })
 }
 

@@ -7,6 +7,7 @@
 use crate::{
     LabError,
     catalogue::{Catalogue, Gate, Lab},
+    exercise::files_below,
     gate::{Judgement, Verdict},
     workshop::Workshop,
 };
@@ -16,7 +17,7 @@ pub use course::progress::{Entry, FILE, LabName, Map, Next, Outcome, Progress, R
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// The labs, as the map of the course names them.
@@ -110,12 +111,13 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 /// When a file cannot be read.
 pub fn source_hash(place: &Path) -> Result<String, LabError> {
     let mut hash = crc32fast::Hasher::new();
-    let mut files = sources(place, "src")?;
+    let src = place.join("src");
+    fs::metadata(&src).map_err(|error| LabError::io(&src, error))?;
+    let mut files = files_below(place, &["src"])?;
     // An exercise may ask for programs of their own.
-    if place.join("examples").is_dir() {
-        files.extend(sources(place, "examples")?);
-    }
-    for (name, path) in files {
+    files.extend(files_below(place, &["examples"])?);
+    for name in files {
+        let path = place.join(&name);
         let text = fs::read(&path).map_err(|error| LabError::io(&path, error))?;
         // With their lengths, so that no byte can move from a name to a text or from one file to the next unseen.
         for part in [name.as_bytes(), &text] {
@@ -124,24 +126,6 @@ pub fn source_hash(place: &Path) -> Result<String, LabError> {
         }
     }
     Ok(format!("{:08x}", hash.finalize()))
-}
-
-/// All files below a folder, by their names from `place` on, with slashes on every system.
-fn sources(place: &Path, below: &str) -> Result<Vec<(String, PathBuf)>, LabError> {
-    let dir = place.join(below);
-    let entries = fs::read_dir(&dir).map_err(|error| LabError::io(&dir, error))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| LabError::io(&dir, error))?;
-        let name = format!("{below}/{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            found.extend(sources(place, &name)?);
-        } else {
-            found.push((name, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// This machine, as far as a ratio may depend on it: `AMD EPYC 7B13, 2 of 4 cores, x86_64, Debian GNU/Linux 13`.
