@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
+    /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
+    pub partitions: Option<u32>,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -114,6 +116,7 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
+            partitions: None,
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
