@@ -211,6 +211,13 @@ pub trait Log: Send + Sync {
         Ok(None)
     }
 
+    /// Whether its producers' batches are known again: see [`Producer::identify`].
+    fn knows_batches(&self) -> bool {
+        // Asked of a producer that is thrown away, so that no log can say one thing here and do another there.
+        let asked = Identity { producer: 1, sequence: 0 };
+        self.producer(Ack::Memory).and_then(|mut producer| producer.identify(asked)).is_ok()
+    }
+
     /// How many members a group can share its partitions among. Where it is one, the last who subscribes is the member.
     fn group_members_max(&self) -> usize {
         1
@@ -230,7 +237,10 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
     fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
-        self.heartbeat(membership).map(|_| membership.clone())
+        let generation = self.heartbeat(membership)?;
+        // A group's only member holds them all.
+        let partitions = (0..self.partitions()).map(Partition).collect();
+        Ok(Membership { generation, partitions, ..membership.clone() })
     }
 
     /// Says that the member is alive; returns the group's generation. If it is higher than the member's, the member
@@ -299,7 +309,7 @@ pub trait Producer: Send {
     /// [`LogError::Failed`]. Nothing was taken then.
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError>;
 
-    /// Publishes what was submitted since the last flush.
+    /// Publishes what was submitted since the last flush. Of each partition it lies together, at consecutive offsets.
     ///
     /// # Errors
     /// [`LogError::OutOfSequence`]: the identified batch was not taken, its tickets never settle.

@@ -9,7 +9,11 @@ use crate::{
     defaults::{LogNotifier, default_rules},
     parts::{Parts, depth},
     remote::Client,
-    routes::{self, Route, Router, page::Teller},
+    routes::{
+        self, Route, Router,
+        page::Teller,
+        queue::{CONSUMES_WAITING_MAX, Patience},
+    },
     slots::{Slots, choose},
     status::{gauges, status},
     telemetry::Telemetry,
@@ -276,6 +280,7 @@ impl Node {
     }
 
     fn stop_server(&mut self) {
+        self.parts.stopping.set();
         self.server.shutdown.set();
         // A blocking accept sees the flag only when somebody comes in.
         drop(TcpStream::connect_timeout(&reachable(self.addr), Duration::from_secs(1)));
@@ -400,7 +405,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(routes::ingest::routes());
     }
     if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
-        all.extend(routes::queue::routes(log, parts.draining.clone()));
+        all.extend(routes::queue::routes(log, patience(config, parts)));
     }
     if let Some(storage) = parts.storage.as_ref().filter(|_| has(Role::Storage) && alone) {
         all.extend(routes::storage::routes(storage));
@@ -420,6 +425,16 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all
+}
+
+/// Long polls hold a thread each. The final engine has threads for that; of others it is not known.
+fn patience(config: &NodeConfig, parts: &Parts) -> Patience {
+    let is_final = config.chosen.get(&Role::Ingest).is_none_or(|name| name == ingest::NAME);
+    Patience {
+        draining: parts.draining.clone(),
+        stopping: parts.stopping.clone(),
+        consumes_waiting_max: if is_final { CONSUMES_WAITING_MAX } else { 0 },
+    }
 }
 
 fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {
