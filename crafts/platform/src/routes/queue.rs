@@ -48,35 +48,48 @@ pub struct Patience {
 }
 
 /// Routes of the queue service.
-pub fn routes(log: &Arc<dyn Log>, patience: Patience) -> Vec<Route> {
-    let with = |handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>| {
-        let log = log.clone();
-        move |request: &Request<'_>, _: &super::Params<'_>| handle(&*log, request)
-    };
-    vec![
-        Route::new("queue", "POST", "/produce", {
-            let (log, draining) = (log.clone(), patience.draining.clone());
-            move |request, _| {
-                if draining.is_set() {
-                    let message = "this queue is stopping and takes no more records";
-                    return Err(ApiError::new(503, "draining", message).retry_after(1));
-                }
-                produce(&*log, request)
+pub fn routes(log: &Arc<dyn Log>, patience: &Patience) -> Vec<Route> {
+    let mut all = reading(log, patience);
+    all.push(Route::new("queue", "POST", "/produce", {
+        let (log, draining) = (log.clone(), patience.draining.clone());
+        move |request, _| {
+            if draining.is_set() {
+                let message = "this queue is stopping and takes no more records";
+                return Err(ApiError::new(503, "draining", message).retry_after(1));
             }
-        }),
+            produce(&*log, request)
+        }
+    }));
+    all.extend([
+        Route::new("queue", "POST", "/subscribe", with(log, subscribe)),
+        Route::new("queue", "POST", "/assign", with(log, assign)),
+        Route::new("queue", "POST", "/heartbeat", with(log, heartbeat)),
+        Route::new("queue", "POST", "/leave", with(log, leave)),
+        Route::new("queue", "POST", "/commit", with(log, commit)),
+    ]);
+    all
+}
+
+/// What changes nothing. A pipeline in one process has these: who looks along must not be able to hold the log, as a group
+/// that subscribes and never commits does, nor to put anything into it but samples.
+pub fn reading(log: &Arc<dyn Log>, patience: &Patience) -> Vec<Route> {
+    vec![
         Route::new("queue", "GET", "/consume", {
-            let (log, waiting) = (log.clone(), AtomicUsize::new(0));
+            let (log, patience, waiting) = (log.clone(), patience.clone(), AtomicUsize::new(0));
             move |request, _| consume(&*log, request, &patience, &waiting)
         }),
-        Route::new("queue", "GET", "/topics", with(topics)),
-        Route::new("queue", "GET", "/groups", with(groups)),
-        Route::new("queue", "POST", "/subscribe", with(subscribe)),
-        Route::new("queue", "POST", "/assign", with(assign)),
-        Route::new("queue", "POST", "/heartbeat", with(heartbeat)),
-        Route::new("queue", "POST", "/leave", with(leave)),
-        Route::new("queue", "POST", "/commit", with(commit)),
-        Route::new("queue", "GET", "/committed", with(committed)),
+        Route::new("queue", "GET", "/topics", with(log, topics)),
+        Route::new("queue", "GET", "/groups", with(log, groups)),
+        Route::new("queue", "GET", "/committed", with(log, committed)),
     ]
+}
+
+fn with(
+    log: &Arc<dyn Log>,
+    handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>,
+) -> impl Fn(&Request<'_>, &super::Params<'_>) -> Result<Response, ApiError> + Send + Sync + 'static {
+    let log = log.clone();
+    move |request, _| handle(&*log, request)
 }
 
 fn produce(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
