@@ -232,7 +232,7 @@ pub trait Log: Send + Sync {
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError>;
 
     /// Moves a member on to the group's current generation: it lets go of partitions that are not its own any more, and
-    /// gets those that nobody holds.
+    /// gets those that nobody holds. Which partitions the membership names is not asked.
     ///
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
@@ -252,7 +252,8 @@ pub trait Log: Send + Sync {
     /// [`LogError::Fenced`], [`LogError::Failed`].
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError>;
 
-    /// Gives everything that the member holds to the others, now.
+    /// Gives everything that the member holds to the others, now, and fences it; where groups have one member, it may be
+    /// that nothing changes.
     ///
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
