@@ -16,28 +16,43 @@ use std::{sync::Arc, time::Duration};
 
 /// Several records in one body: each `length u32 · payload`.
 pub const RECORDS: &str = "application/vnd.systems-craft.records";
+/// The same packed: see `contracts::packed`.
+pub const PACKED: &str = "application/vnd.systems-craft.records+lz4";
 /// Fetched records: each `offset u64 · length u32 · payload`.
 pub const FETCHED: &str = "application/vnd.systems-craft.fetched";
 
 /// Routes of the queue service. While it drains, it takes no more and still gives.
 pub fn routes(log: &Arc<dyn Log>, draining: Shutdown) -> Vec<Route> {
-    let with = |handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>| {
+    let mut all = reading(log);
+    all.push(Route::new("queue", "POST", "/produce", {
         let log = log.clone();
-        move |request: &Request<'_>, _: &super::Params<'_>| handle(&*log, request)
-    };
+        move |request, _| Ok(Clerk::new(log.clone(), draining.clone()).answer(request))
+    }));
+    all.extend([
+        Route::new("queue", "POST", "/subscribe", with(log, subscribe)),
+        Route::new("queue", "POST", "/heartbeat", with(log, heartbeat)),
+        Route::new("queue", "POST", "/commit", with(log, commit)),
+    ]);
+    all
+}
+
+/// What changes nothing. A pipeline in one process has these: who looks along must not be able to hold the log, as a group
+/// that subscribes and never commits does, nor to put anything into it but samples.
+pub fn reading(log: &Arc<dyn Log>) -> Vec<Route> {
     vec![
-        Route::new("queue", "POST", "/produce", {
-            let log = log.clone();
-            move |request, _| Ok(Clerk::new(log.clone(), draining.clone()).answer(request))
-        }),
-        Route::new("queue", "GET", "/consume", with(consume)),
-        Route::new("queue", "GET", "/topics", with(topics)),
-        Route::new("queue", "GET", "/groups", with(groups)),
-        Route::new("queue", "POST", "/subscribe", with(subscribe)),
-        Route::new("queue", "POST", "/heartbeat", with(heartbeat)),
-        Route::new("queue", "POST", "/commit", with(commit)),
-        Route::new("queue", "GET", "/committed", with(committed)),
+        Route::new("queue", "GET", "/consume", with(log, consume)),
+        Route::new("queue", "GET", "/topics", with(log, topics)),
+        Route::new("queue", "GET", "/groups", with(log, groups)),
+        Route::new("queue", "GET", "/committed", with(log, committed)),
     ]
+}
+
+fn with(
+    log: &Arc<dyn Log>,
+    handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>,
+) -> impl Fn(&Request<'_>, &super::Params<'_>) -> Result<Response, ApiError> + Send + Sync + 'static {
+    let log = log.clone();
+    move |request, _| handle(&*log, request)
 }
 
 /// For an engine whose threads do not wait: takes the records of requests as they come, and answers when they are safe.

@@ -8,12 +8,13 @@
 //! looked at first. A log that turns full or fails in the middle leaves some of them in it; then the answer is 503
 //! `not_settled`, and who wants to send them again without doubling them identifies the batch.
 
-use super::{RECORDS, not_settled, refusal};
+use super::{PACKED, RECORDS, not_settled, refusal};
 use crate::routes::{bad_parameter, param};
 use contracts::{
     http::{ApiError, Deferred, Request, Response},
     ingest::{Shutdown, partition_of},
     limits::RECORD_BYTES_MAX,
+    packed::{BadPacked, PackedRecords},
     queue::{Ack, Identity, Log, LogError, NewRecord, Partition, Placed, Producer, Ticket, payload_at},
 };
 use serde::{Deserialize, de::IntoDeserializer};
@@ -29,6 +30,8 @@ use std::{
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much is taken from requests that came together before it is flushed, more of them or not.
 const FLUSH_BYTES: usize = 1 << 20;
+/// Room for unpacking that a thread keeps.
+const ROOM_BYTES_KEPT: usize = 1 << 20;
 /// Requests of one thread that wait for their records to be safe. Beyond: 503 `queue_full`.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -41,12 +44,14 @@ pub(super) struct Clerk {
     waker: Option<Waker>,
     /// Ready to be fetched.
     answers: Vec<(u64, Response)>,
+    /// For unpacking a batch; kept for its memory.
+    room: Vec<u8>,
 }
 
 impl Clerk {
     pub(super) fn new(log: Arc<dyn Log>, draining: Shutdown) -> Self {
         let desks = [Ack::Memory, Ack::Os, Ack::Disk].map(Desk::new);
-        Self { log, draining, desks, waker: None, answers: Vec::new() }
+        Self { log, draining, desks, waker: None, answers: Vec::new(), room: Vec::new() }
     }
 
     /// Answers one request, and waits for it.
@@ -71,12 +76,14 @@ impl Clerk {
             return Err(ApiError::new(503, "draining", message).retry_after(1));
         }
         let asked = Asked::of(request, self.log.partitions())?;
-        let payloads = Payloads::of(request);
-        payloads.check()?;
+        let records = Records::of(request, &mut self.room)?;
         let at = self.desks.iter().position(|desk| desk.ack == asked.ack).unwrap_or_default();
         let desk = &mut self.desks[at];
         desk.open(&*self.log, self.waker.as_ref()).map_err(|e| refusal(&e))?;
-        desk.take(number, &asked, payloads, &mut self.answers)
+        desk.take(number, &asked, &records, &mut self.answers)?;
+        self.room.clear();
+        self.room.shrink_to(ROOM_BYTES_KEPT);
+        Ok(())
     }
 }
 
@@ -145,47 +152,103 @@ impl Asked {
     }
 }
 
-/// The records of a body, one after the other.
-#[derive(Clone, Copy)]
-struct Payloads<'b> {
-    body: &'b [u8],
-    /// Whether the body is one record, whatever is in it.
-    is_one: bool,
-    at: usize,
-    ended: bool,
+/// The records of a body, all of which have been looked at.
+enum Records<'b> {
+    One(&'b [u8]),
+    /// Each `length u32 · payload`.
+    Framed(&'b [u8]),
+    Packed(PackedRecords<'b>),
 }
 
-impl<'b> Payloads<'b> {
-    fn of(request: &Request<'b>) -> Self {
-        let is_one = request.header_bytes("content-type") != Some(RECORDS.as_bytes());
-        Self { body: request.body, is_one, at: 0, ended: false }
+impl<'b> Records<'b> {
+    fn of(request: &Request<'b>, room: &'b mut Vec<u8>) -> Result<Self, ApiError> {
+        let body = request.body;
+        match request.header_bytes("content-type") {
+            Some(kind) if kind == RECORDS.as_bytes() => check_framed(body).map(|()| Self::Framed(body)),
+            Some(kind) if kind == PACKED.as_bytes() => {
+                PackedRecords::open(body, room).map(Self::Packed).map_err(bad_packed)
+            }
+            _ => check_bytes(body.len()).map(|()| Self::One(body)),
+        }
     }
 
-    /// Looks at all of them, before any is taken.
-    fn check(mut self) -> Result<(), ApiError> {
-        let over = |bytes| refusal(&LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX });
-        for payload in &mut self {
-            if payload.len() > RECORD_BYTES_MAX {
-                return Err(over(payload.len()));
+    /// Bytes that a producer will hold of it, or a few more.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(body) | Self::Framed(body) => body.len(),
+            Self::Packed(batch) => batch.bytes().len(),
+        }
+    }
+
+    /// Gives all of them to the producer.
+    ///
+    /// # Errors
+    /// Those of the log, and whether records before may have been taken.
+    fn submit(&self, producer: &mut dyn Producer, to: Partition) -> Result<Tickets, (LogError, bool)> {
+        match self {
+            Self::One(payload) => submit_all(producer, to, std::iter::once(*payload)),
+            Self::Framed(body) => submit_all(producer, to, framed(body)),
+            Self::Packed(batch) => {
+                let last = producer.submit_packed(to, batch).map_err(|e| (e, batch.len() > 1))?;
+                Ok(Tickets { first: Ticket((last.0 + 1).saturating_sub(batch.len().into())), last })
             }
         }
-        if !self.is_one && self.at < self.body.len() {
-            return Err(ApiError::bad_input("bad_records", self.at, "this record is cut short"));
-        }
-        Ok(())
     }
 }
 
-impl<'b> Iterator for Payloads<'b> {
-    type Item = &'b [u8];
+/// The tickets of a request's records; the last is below the first if there are none.
+#[derive(Clone, Copy)]
+struct Tickets {
+    first: Ticket,
+    last: Ticket,
+}
 
-    fn next(&mut self) -> Option<&'b [u8]> {
-        if self.is_one {
-            return (!std::mem::replace(&mut self.ended, true)).then_some(self.body);
-        }
-        let payload = payload_at(self.body, self.at)?;
-        self.at += 4 + payload.len();
+fn submit_all<'b>(
+    producer: &mut dyn Producer,
+    partition: Partition,
+    payloads: impl Iterator<Item = &'b [u8]>,
+) -> Result<Tickets, (LogError, bool)> {
+    let (mut first, mut last) = (None, Ticket(0));
+    for payload in payloads {
+        last = producer.submit(NewRecord { partition, payload }).map_err(|e| (e, first.is_some()))?;
+        first = first.or(Some(last));
+    }
+    Ok(Tickets { first: first.unwrap_or(Ticket(1)), last })
+}
+
+/// The records of a body that is framed, up to where it is not any more.
+fn framed(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let payload = payload_at(body, at)?;
+        at += 4 + payload.len();
         Some(payload)
+    })
+}
+
+fn check_framed(body: &[u8]) -> Result<(), ApiError> {
+    let mut at = 0;
+    for payload in framed(body) {
+        check_bytes(payload.len())?;
+        at += 4 + payload.len();
+    }
+    if at < body.len() {
+        return Err(ApiError::bad_input("bad_records", at, "this record is cut short"));
+    }
+    Ok(())
+}
+
+fn check_bytes(bytes: usize) -> Result<(), ApiError> {
+    let too_large = LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX };
+    if bytes > RECORD_BYTES_MAX { Err(refusal(&too_large)) } else { Ok(()) }
+}
+
+fn bad_packed(why: BadPacked) -> ApiError {
+    match why {
+        BadPacked::RecordTooLarge { bytes } => {
+            refusal(&LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX })
+        }
+        _ => ApiError::new(400, "bad_records", why.to_string()),
     }
 }
 
@@ -208,9 +271,7 @@ struct Waiting {
     number: u64,
     since: Instant,
     partition: Partition,
-    /// The tickets of its records; the last is before the first if there are none.
-    first: Ticket,
-    last: Ticket,
+    tickets: Tickets,
 }
 
 impl Desk {
@@ -239,31 +300,25 @@ impl Desk {
         &mut self,
         number: u64,
         asked: &Asked,
-        payloads: Payloads<'_>,
+        records: &Records<'_>,
         answers: &mut Vec<(u64, Response)>,
     ) -> Result<(), ApiError> {
         if self.waiting.len() >= WAITING_MAX {
             return Err(refusal(&LogError::Full));
         }
         // An identified batch is alone in its flush. And one request stays far below what a producer may hold back.
-        if asked.identity.is_some() || self.unflushed_bytes + payloads.body.len() > FLUSH_BYTES {
+        if asked.identity.is_some() || self.unflushed_bytes + records.bytes() > FLUSH_BYTES {
             self.flush(answers);
         }
         let Some(producer) = self.producer.as_deref_mut() else { return Err(not_settled("the log failed")) };
         if let Some(identity) = asked.identity {
             producer.identify(identity).map_err(|e| refusal(&e))?;
         }
-        let (mut first, mut last) = (None, Ticket(0));
-        self.unflushed_bytes += payloads.body.len() + 1;
-        for payload in payloads {
-            match producer.submit(NewRecord { partition: asked.partition, payload }) {
-                Ok(ticket) => (first, last) = (first.or(Some(ticket)), ticket),
-                Err(e) => return Err(self.stop(&e, first.is_some(), asked, answers)),
-            }
-        }
-        let first = first.unwrap_or(Ticket(1));
-        let (since, partition) = (Instant::now(), asked.partition);
-        self.waiting.push_back(Waiting { number, since, partition, first, last });
+        self.unflushed_bytes += records.bytes() + 1;
+        let partition = asked.partition;
+        let submitted = records.submit(producer, partition);
+        let tickets = submitted.map_err(|(e, is_begun)| self.stop(&e, is_begun, asked, answers))?;
+        self.waiting.push_back(Waiting { number, since: Instant::now(), partition, tickets });
         if asked.identity.is_some() { self.flush_identified(answers) } else { Ok(()) }
     }
 
@@ -322,7 +377,7 @@ impl Desk {
         };
         producer.placed(&mut self.fetched);
         self.placed.extend(self.fetched.drain(..));
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.last <= settled) {
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.tickets.last <= settled) {
             answers.push((waiting.number, self.answer_to(&waiting)));
         }
         let now = Instant::now();
@@ -334,7 +389,7 @@ impl Desk {
 
     /// Where the records of a request lie. They are neighbours, unless the log has let others in between.
     fn answer_to(&mut self, waiting: &Waiting) -> Response {
-        let Waiting { partition, first, last, .. } = *waiting;
+        let Waiting { partition, tickets: Tickets { first, last }, .. } = *waiting;
         // What lies before it was given up.
         while self.placed.pop_front_if(|placed| placed.ticket < first).is_some() {}
         let count = self.placed.partition_point(|placed| placed.ticket <= last);
@@ -362,7 +417,7 @@ impl Desk {
     /// Waits for those who wait, unless there are none. What goes wrong is told when it is asked what has settled.
     fn wait(&mut self) {
         if let Some((producer, last)) = self.producer.as_deref_mut().zip(self.waiting.back()) {
-            let _ = producer.wait(last.last, SETTLE_TIMEOUT.saturating_sub(last.since.elapsed()));
+            let _ = producer.wait(last.tickets.last, SETTLE_TIMEOUT.saturating_sub(last.since.elapsed()));
         }
     }
 }

@@ -241,6 +241,32 @@ fn what_is_wrong_with_a_request_is_said_before_anything_is_taken() {
     assert_eq!(finished(&mut clerk), []);
 }
 
+fn take_packed(clerk: &mut Clerk, number: u64, body: &[u8]) -> Result<(), (u16, String)> {
+    let headers: &[(&str, &[u8])] = &[("Content-Type", PACKED.as_bytes())];
+    let request =
+        Request { method: "POST", path: "/produce", query: "partition=1", headers, body, peer: None };
+    clerk.take(number, &request).map_err(|refusal| said(&refusal))
+}
+
+#[test]
+fn a_packed_batch_is_taken_like_its_records() {
+    let log = TestLog::default();
+    let mut clerk = log.clerk();
+    let payloads: Vec<Vec<u8>> = (0..50).map(|n| format!("record {n}").into_bytes()).collect();
+    let packed = contracts::packed::pack(payloads.iter().map(Vec::as_slice));
+    take(&mut clerk, 1, "partition=1", &framed(2)).unwrap();
+    take_packed(&mut clerk, 2, &packed).unwrap();
+    take_packed(&mut clerk, 3, &contracts::packed::pack([])).unwrap();
+    take(&mut clerk, 4, "partition=1", &framed(1)).unwrap();
+    for broken in [&packed[..packed.len() - 1], &packed[..3], b""] {
+        assert_eq!(take_packed(&mut clerk, 9, broken).unwrap_err(), (400, "bad_records".to_owned()));
+    }
+    clerk.flush();
+    log.settle(53);
+    let expected = [placed(1, 101, 2), placed(2, 103, 50), placed(3, 0, 0), placed(4, 153, 1)];
+    assert_eq!(finished(&mut clerk), expected);
+}
+
 #[test]
 fn a_full_log_takes_nothing_or_says_that_nobody_knows() {
     let log = TestLog::default();
