@@ -372,7 +372,8 @@ type Server = (Running<()>, Arc<Router>);
 
 fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Result<Server, StartError> {
     let late: Arc<OnceLock<Weak<Telemetry>>> = Arc::default();
-    let router = Arc::new(Router::new(all_routes(config, parts, &late)));
+    let router = Router::new(all_routes(config, parts, &late)).with_deferred(deferred(config, parts));
+    let router = Arc::new(router);
     let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
     // Weak, since the telemetry holds the routes: what the node owned must be closed once it has stopped.
     let _ = late.set(Arc::downgrade(&telemetry));
@@ -445,6 +446,13 @@ fn patience(config: &NodeConfig, parts: &Parts) -> Patience {
         stopping: parts.stopping.clone(),
         consumes_waiting_max: if is_final { CONSUMES_WAITING_MAX } else { 0 },
     }
+}
+
+/// A queue in this process takes records in the server's own threads. A remote one would make them wait for its answers.
+fn deferred(config: &NodeConfig, parts: &Parts) -> Option<routes::OpenDeferred> {
+    let log = parts.log.clone().filter(|_| config.roles == [Role::Queue] && parts.owns_log)?;
+    let draining = parts.draining.clone();
+    Some(Box::new(move || routes::queue::deferred(log.clone(), draining.clone())))
 }
 
 fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {

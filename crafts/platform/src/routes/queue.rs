@@ -1,16 +1,16 @@
 //! The queue over HTTP: `openapi/queue.yaml`.
 
-use super::{Route, bad_parameter, json_body, param, required, text_param};
+mod produce;
+
+use super::{Route, bad_parameter, json_body, param, required};
 use contracts::{
-    http::{ApiError, Request, Response},
-    ingest::{Shutdown, partition_of},
-    limits::{CLIENT_ID_BYTES_MAX, FETCH_BYTES_MAX, FETCH_RECORDS_MAX, RECORD_BYTES_MAX},
-    queue::{
-        Ack, Assignment, FetchLimit, Identity, Log, LogError, Membership, NewRecord, Offset, Partition,
-        Placed, Records, TOPIC, Ticket, payload_at,
-    },
+    http::{ApiError, Deferred, Request, Response},
+    ingest::Shutdown,
+    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
+    queue::{Assignment, FetchLimit, Log, LogError, Membership, Offset, Partition, Records, TOPIC},
 };
-use serde::{Deserialize, de::IntoDeserializer};
+use produce::Clerk;
+use serde::Deserialize;
 use serde_json::json;
 use std::{
     sync::{
@@ -22,11 +22,10 @@ use std::{
 
 /// Several records in one body: each `length u32 · payload`.
 pub const RECORDS: &str = "application/vnd.systems-craft.records";
+/// The same packed: see `contracts::packed`.
+pub const PACKED: &str = "application/vnd.systems-craft.records+lz4";
 /// Fetched records: each `offset u64 · length u32 · payload`.
 pub const FETCHED: &str = "application/vnd.systems-craft.fetched";
-
-/// How long a produce waits for its records to be safe.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest that a consume waits for its first record, whatever was asked for.
 pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -52,13 +51,7 @@ pub fn routes(log: &Arc<dyn Log>, patience: &Patience) -> Vec<Route> {
     let mut all = reading(log, patience);
     all.push(Route::new("queue", "POST", "/produce", {
         let (log, draining) = (log.clone(), patience.draining.clone());
-        move |request, _| {
-            if draining.is_set() {
-                let message = "this queue is stopping and takes no more records";
-                return Err(ApiError::new(503, "draining", message).retry_after(1));
-            }
-            produce(&*log, request)
-        }
+        move |request, _| Ok(Clerk::new(log.clone(), draining.clone()).answer(request))
     }));
     all.extend([
         Route::new("queue", "POST", "/subscribe", with(log, subscribe)),
@@ -92,99 +85,15 @@ fn with(
     move |request, _| handle(&*log, request)
 }
 
-fn produce(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
-    let partition = partition(log, request)?;
-    let ack = ack(request)?;
-    let identity = identity(request)?;
-    let payloads = match request.header("content-type") {
-        Some(RECORDS) => split(request.body)?,
-        _ => vec![request.body],
-    };
-    // All or none: what can be known before is checked before.
-    if let Some(bytes) = payloads.iter().map(|p| p.len()).find(|bytes| *bytes > RECORD_BYTES_MAX) {
-        return Err(refusal(&LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX }));
-    }
-    let mut producer = log.producer(ack).map_err(|e| refusal(&e))?;
-    if let Some(identity) = identity {
-        producer.identify(identity).map_err(|e| refusal(&e))?;
-    }
-    let mut last = Ticket(0);
-    for payload in payloads {
-        last = match producer.submit(NewRecord { partition, payload }) {
-            Ok(ticket) => ticket,
-            Err(e) if last == Ticket(0) => return Err(refusal(&e)),
-            Err(e) => return Err(not_settled(&e.to_string())),
-        };
-    }
-    match producer.flush().and_then(|()| producer.wait(last, SETTLE_TIMEOUT)) {
-        Ok(settled) if settled >= last => {}
-        Ok(_) => return Err(not_settled("it took too long")),
-        Err(e @ LogError::OutOfSequence { .. }) => return Err(refusal(&e)),
-        Err(e) => return Err(not_settled(&e.to_string())),
-    }
-    let mut placed = Vec::new();
-    producer.placed(&mut placed);
-    Ok(Response::json(200, &produced(partition, &placed)))
-}
-
-/// Records that were flushed together lie together: the first says where all of them are.
-fn produced(partition: Partition, placed: &[Placed]) -> serde_json::Value {
-    let first = placed.first().map_or(Offset(0), |first| first.offset);
-    json!({"partition": partition, "offset": first, "count": placed.len()})
-}
-
-fn partition(log: &dyn Log, request: &Request<'_>) -> Result<Partition, ApiError> {
-    match (param(request, "partition", "a number")?, text_param(request, "client_id")?) {
-        (Some(partition), None) => Ok(Partition(partition)),
-        (None, client) => {
-            let client = client.unwrap_or_default();
-            if client.len() > CLIENT_ID_BYTES_MAX {
-                let message =
-                    format!("client_id has {} bytes, the most is {CLIENT_ID_BYTES_MAX}", client.len());
-                return Err(bad_parameter(message));
-            }
-            Ok(partition_of(&client, log.partitions()))
-        }
-        (Some(_), Some(_)) => Err(bad_parameter("give partition or client_id, not both")),
-    }
-}
-
-fn ack(request: &Request<'_>) -> Result<Ack, ApiError> {
-    text_param(request, "ack")?.map_or(Ok(Ack::Memory), |text| {
-        let ack: Result<Ack, serde::de::value::Error> = Ack::deserialize(text.as_ref().into_deserializer());
-        ack.map_err(|_| bad_parameter("ack must be memory, os or disk"))
-    })
-}
-
-fn identity(request: &Request<'_>) -> Result<Option<Identity>, ApiError> {
-    let producer = param(request, "producer", "a number from 1 to 2^64 - 1")?;
-    let sequence = param(request, "sequence", "a number from 0 to 2^32 - 1")?;
-    match (producer, sequence) {
-        (None, None) => Ok(None),
-        (Some(0), _) => Err(bad_parameter("producer must not be 0")),
-        (Some(producer), Some(sequence)) => Ok(Some(Identity { producer, sequence })),
-        (Some(_), None) | (None, Some(_)) => {
-            Err(bad_parameter("give producer and sequence together, or neither"))
-        }
-    }
+/// For an engine whose threads do not wait: takes the records of requests as they come, and answers when they are safe.
+pub fn deferred(log: Arc<dyn Log>, draining: Shutdown) -> Box<dyn Deferred> {
+    Box::new(Clerk::new(log, draining))
 }
 
 /// Some records may be in the log, and all of them may be.
 fn not_settled(why: &str) -> ApiError {
     let message = format!("the records were handed over, but what became of them is not known: {why}");
     ApiError::new(503, "not_settled", message).retry_after(1)
-}
-
-fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
-    let mut payloads = Vec::new();
-    let mut at = 0;
-    while at < body.len() {
-        let cut_short = || ApiError::bad_input("bad_records", at, "this record is cut short");
-        let payload = payload_at(body, at).ok_or_else(cut_short)?;
-        at += 4 + payload.len();
-        payloads.push(payload);
-    }
-    Ok(payloads)
 }
 
 fn consume(

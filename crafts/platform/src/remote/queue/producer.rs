@@ -87,8 +87,8 @@ impl OwnIdentity {
 
 /// What came of one request.
 enum Sent {
-    /// The records lie from here on.
-    At(Offset),
+    /// Where the records lie.
+    At(Vec<Offset>),
     /// Nothing was taken, and it may be tried again.
     NotTaken(LogError),
     /// Nobody knows.
@@ -128,7 +128,7 @@ impl RemoteProducer {
         let deadline = Instant::now() + try_for;
         while let Some(mut batch) = self.closed.pop_front() {
             match self.send(&mut batch, deadline) {
-                Sent::At(first) => self.land(&batch, first),
+                Sent::At(offsets) => self.land(&batch, offsets),
                 Sent::NotTaken(LogError::Full) => {
                     self.closed.push_front(batch);
                     break;
@@ -194,14 +194,14 @@ impl RemoteProducer {
         }
     }
 
-    fn land(&mut self, batch: &Batch, first: Offset) {
+    fn land(&mut self, batch: &Batch, offsets: Vec<Offset>) {
         self.held_bytes -= batch.body.len();
-        let place = |(offset, ticket): (u64, &Ticket)| Placed {
+        let place = |(ticket, offset): (&Ticket, Offset)| Placed {
             ticket: *ticket,
             partition: batch.partition,
-            offset: Offset(offset),
+            offset,
         };
-        self.landed.extend((first.0..).zip(&batch.tickets).map(place));
+        self.landed.extend(batch.tickets.iter().zip(offsets).map(place));
     }
 
     /// Everything before the first record that still waits is safe.
@@ -243,20 +243,23 @@ fn is_gap(expected: u32, asked: u32) -> bool {
 }
 
 fn understand(answer: &Answer, batch: &Batch) -> Sent {
+    /// `offsets`, where they are no neighbours.
     #[derive(Deserialize)]
     struct Produced {
         partition: Partition,
         offset: Offset,
         count: usize,
+        #[serde(default)]
+        offsets: Option<Vec<Offset>>,
     }
     if answer.status == 503 {
         return unavailable(answer);
     }
+    let expected = (batch.partition, batch.tickets.len());
     match answer.json(LogError::Failed) {
-        Ok(Produced { partition, offset, count })
-            if (partition, count) == (batch.partition, batch.tickets.len()) =>
-        {
-            Sent::At(offset)
+        Ok(Produced { partition, offset, count, offsets }) if (partition, count) == expected => {
+            let neighbours = || (offset.0..).take(count).map(Offset).collect();
+            Sent::At(offsets.unwrap_or_else(neighbours))
         }
         Ok(_) => Sent::Refused(LogError::Failed("the service acknowledged other records".to_owned())),
         Err(e) => Sent::Refused(e),
