@@ -401,7 +401,9 @@ impl<G: Groups> SavedGroups<G> {
         offsets.declare(&config.groups);
         let heartbeat_timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
         let setup = GroupsSetup { partitions: config.partitions, heartbeat_timeout_ms };
-        Ok(Self { groups: G::new(setup, offsets), text: text.unwrap_or_default(), at: None })
+        // A file that is not there says that nobody has come anywhere, as the groups do that were declared.
+        let text = text.unwrap_or_else(|| offsets.encode().into_bytes());
+        Ok(Self { groups: G::new(setup, offsets), text, at: None })
     }
 
     /// Writes the file, if it would change. That it cannot be written fails nobody: nothing is lost but after a crash, and on
