@@ -48,8 +48,8 @@ const SALT: usize = PARTITIONS + 8;
 const SEQUENCE: usize = SALT + 8;
 /// u64 each.
 const STARTS: usize = SEQUENCE + 8;
-/// Less than this is never copied.
-const COPY_BYTES_MIN: u64 = 1 << 20;
+/// Less than this part of a segment of the usual size is never copied.
+const COPY_PART_MIN: u64 = 64;
 /// How much is read at once where frames are looked for.
 const READ_BYTES: usize = 1 << 20;
 
@@ -58,6 +58,7 @@ const READ_BYTES: usize = 1 << 20;
 pub struct WriteAheadLog {
     outside: Arc<Outside>,
     bytes_max: u64,
+    copy_bytes_min: u64,
     marks: Marks,
     state: Mutex<State>,
 }
@@ -114,8 +115,14 @@ impl Store for WriteAheadLog {
         let ends: Vec<u64> = state.partitions.iter().map(|places| places.next).collect();
         let records = state.partitions.iter().map(|places| places.next - places.start).sum();
         let recovery = Recovery { records, ends, cut, ..Recovery::default() };
-        let (outside, bytes_max) = (outside.clone(), config.retained_bytes_max);
-        Ok((Self { outside, bytes_max, marks: Marks::default(), state: Mutex::new(state) }, recovery))
+        let wal = Self {
+            outside: outside.clone(),
+            bytes_max: config.retained_bytes_max,
+            copy_bytes_min: config.segment_bytes_max / COPY_PART_MIN,
+            marks: Marks::default(),
+            state: Mutex::new(state),
+        };
+        Ok((wal, recovery))
     }
 
     fn marks(&self) -> &Marks {
@@ -211,7 +218,7 @@ impl Store for WriteAheadLog {
         let mut state = self.state.lock();
         let left: Vec<_> = state.partitions.iter().zip(done).map(|(p, done)| p.without(*done)).collect();
         let first = left.iter().filter_map(|places| Some(places.frames.front()?.1)).min().unwrap_or(state.at);
-        if first < COPY_BYTES_MIN || first < state.at / 2 {
+        if first < self.copy_bytes_min || first < state.at / 2 {
             return Ok(());
         }
         self.copy(&mut state, left, first).or_else(|e| {
