@@ -39,7 +39,7 @@ use std::{
 const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that one fetch waits, whatever was asked for.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// How often segments that are too old are looked for within the age that they may reach.
+/// How often what is too old is looked for within the age that they may reach.
 const LOOKS_IN_AN_AGE: u32 = 4;
 
 /// One log in a directory, for all its partitions. Clones share it.
@@ -357,7 +357,7 @@ impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
         Ok(done)
     }
 
-    /// What only time brings: members that were silent for too long, segments that are too old.
+    /// What only time brings: members that were silent for too long, records that are too old.
     fn care(&self) {
         let mut state = self.care.state.lock();
         while !state.closing {

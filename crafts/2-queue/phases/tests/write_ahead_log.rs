@@ -75,13 +75,8 @@ fn a_file_that_is_cut_short_at_any_byte_ends_with_its_last_whole_frame_and_says_
             Some(cut) => {
                 assert_eq!((&*cut.file, cut.at), (Path::new("/sim/wal"), at as u64));
                 assert!(cut.bytes > 0 && cut.bytes <= (end - at) as u64, "{cut:?}");
-                assert_eq!(
-                    (cut.frames, cut.records),
-                    match end >= at + HEAD_BYTES {
-                        true => (1, 1),
-                        false => (0, 0),
-                    }
-                );
+                let heads = u64::from(end >= at + HEAD_BYTES);
+                assert_eq!((cut.frames, cut.records), (heads, heads));
             }
         }
         append(&*log, 9..10);
