@@ -259,7 +259,10 @@ fn understand(answer: &Answer, batch: &Batch) -> Sent {
     match answer.json(LogError::Failed) {
         Ok(Produced { partition, offset, count, offsets }) if (partition, count) == expected => {
             let neighbours = || (offset.0..).take(count).map(Offset).collect();
-            Sent::At(offsets.unwrap_or_else(neighbours))
+            match offsets.unwrap_or_else(neighbours) {
+                offsets if offsets.len() == count => Sent::At(offsets),
+                _ => Sent::Refused(LogError::Failed("the service told too few offsets".to_owned())),
+            }
         }
         Ok(_) => Sent::Refused(LogError::Failed("the service acknowledged other records".to_owned())),
         Err(e) => Sent::Refused(e),
