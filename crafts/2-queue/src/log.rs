@@ -402,7 +402,9 @@ impl<G: Groups> SavedGroups<G> {
         };
         offsets.forget_beyond(ends);
         offsets.declare(&config.groups);
-        let heartbeat_timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
+        // With none at all nobody could ever be a member.
+        let heartbeat_timeout_ms = timeout_ms.max(1);
         let setup = GroupsSetup { partitions: config.partitions, heartbeat_timeout_ms };
         // A file that is not there says that nobody has come anywhere, as the groups do that were declared.
         let text = text.unwrap_or_else(|| offsets.encode().into_bytes());
