@@ -126,14 +126,7 @@ impl Log for MemoryLog {
         if ack > self.ack_max() {
             return Err(LogError::AckTooStrong { asked: ack, best: self.ack_max() });
         }
-        Ok(Box::new(MemoryProducer {
-            log: self.clone(),
-            pending: Vec::new(),
-            last: Ticket(0),
-            settled: Ticket(0),
-            placed: Vec::new(),
-            waker: None,
-        }))
+        Ok(Box::new(MemoryProducer { log: self.clone(), last: Ticket(0), placed: Vec::new(), waker: None }))
     }
 
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
@@ -227,13 +220,10 @@ impl Log for MemoryLog {
     }
 }
 
-/// What is flushed settles at once, since memory is all that is promised.
+/// Everything settles at once, since memory is all that is promised.
 struct MemoryProducer {
     log: MemoryLog,
-    /// Submitted and not flushed: what is flushed together lies together.
-    pending: Vec<Vec<u8>>,
     last: Ticket,
-    settled: Ticket,
     placed: Vec<Placed>,
     waker: Option<Waker>,
 }
@@ -247,34 +237,29 @@ impl Producer for MemoryProducer {
                 bytes_max: RECORD_BYTES_MAX,
             });
         }
-        self.pending.push(record.payload.to_vec());
+        let mut state = self.log.lock();
+        let offset = state.bounds().end;
+        state.records.push_back(record.payload.to_vec());
+        drop(state);
+        self.log.shared.appended.notify_all();
         self.last.0 += 1;
+        self.placed.push(Placed { ticket: self.last, partition: record.partition, offset });
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
         Ok(self.last)
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        let mut state = self.log.lock();
-        for record in self.pending.drain(..) {
-            self.settled.0 += 1;
-            let offset = state.bounds().end;
-            self.placed.push(Placed { ticket: self.settled, partition: PARTITION, offset });
-            state.records.push_back(record);
-        }
-        drop(state);
-        self.log.shared.appended.notify_all();
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
         Ok(())
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
-        Ok(self.settled)
+        Ok(self.last)
     }
 
     fn wait(&mut self, _: Ticket, _: Duration) -> Result<Ticket, LogError> {
-        self.flush()?;
-        Ok(self.settled)
+        Ok(self.last)
     }
 
     fn placed(&mut self, out: &mut Vec<Placed>) {

@@ -323,7 +323,7 @@ pub trait Producer: Send {
         Ok(last)
     }
 
-    /// Publishes what was submitted since the last flush. Of each partition it lies together, at consecutive offsets.
+    /// Publishes what was submitted since the last flush. An identified batch lies together, at consecutive offsets.
     ///
     /// # Errors
     /// [`LogError::OutOfSequence`]: the identified batch was not taken. Its tickets are void: they get no place, and say

@@ -26,10 +26,6 @@ pub(super) const CLAIMS: &[Claim<Open>] = &[
     Claim { says: "a record up to the limit is never too large", check: largest_record },
     Claim { says: "a record over the limit is refused, and nothing of it is taken", check: record_too_large },
     Claim {
-        says: "what is flushed together lies together in its partition, whoever else appends",
-        check: flushed_together,
-    },
-    Claim {
         says: "several producers lose and duplicate nothing and keep their order",
         check: many_producers,
     },
@@ -237,27 +233,4 @@ fn produce_at_random(
     producer.placed(&mut placed);
     equal("placed after a flush and a wait, how many", &placed.len(), &records)?;
     Ok(placed.iter().zip(payloads).map(|(p, payload)| ((p.partition, p.offset.0), payload)).collect())
-}
-
-fn flushed_together(open: &Open) -> Check {
-    let log = open();
-    let mut producers = [(); 2].map(|()| log.producer(Ack::Memory).explain("producer"));
-    let mut last = [Ticket(0); 2];
-    let payload = |who: usize, round: usize, part: usize| format!("{who}: {round}.{part}").into_bytes();
-    for round in 0..5 {
-        for part in 0..3 {
-            for (who, producer) in producers.iter_mut().enumerate() {
-                let producer = producer.as_mut().map_err(|why| why.clone())?;
-                last[who] = submit(&mut **producer, FIRST, &payload(who, round, part))?;
-            }
-        }
-        for (producer, last) in producers.iter_mut().zip(last) {
-            settle(&mut **producer.as_mut().map_err(|why| why.clone())?, last)?;
-        }
-    }
-    let order =
-        (0..5).flat_map(|round| (0..2).flat_map(move |who| (0..3).map(move |part| (who, round, part))));
-    let expected: Vec<_> = (0..).zip(order.map(|(who, round, part)| payload(who, round, part))).collect();
-    let what = "two producers submit in turn and flush one after the other, then a fetch from 0";
-    same_records(what, &read_all(&*log, FIRST)?, &expected)
 }

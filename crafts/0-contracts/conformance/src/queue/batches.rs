@@ -31,6 +31,7 @@ pub(super) const CLAIMS: &[Claim<Open>] = &[
     Claim { says: "a producer that the log does not know may begin anywhere", check: begins_anywhere },
     Claim { says: "after the largest number comes 0", check: wraps },
     Claim { says: "a batch that is sent twice at once is appended once", check: twice_at_once },
+    Claim { says: "a batch lies together, whoever else appends", check: lies_together },
     Claim { says: "only what is flushed next bears the number", check: next_flush_only },
 ];
 
@@ -216,6 +217,24 @@ fn twice_at_once(open: &Open) -> Check {
     }
     let expected: Vec<_> = (0..ROUNDS).map(|sequence| (9, sequence)).collect();
     holds(&*log, "each batch sent several times at once", FIRST, &expected)
+}
+
+fn lies_together(open: &Open) -> Check {
+    let log = open();
+    let mut one = log.producer(Ack::Memory).explain("producer")?;
+    let mut other = log.producer(Ack::Memory).explain("another producer")?;
+    for sequence in 0..5 {
+        one.identify(Identity { producer: 1, sequence }).explain("identify")?;
+        other.identify(Identity { producer: 2, sequence }).explain("identify")?;
+        let mut last = [Ticket(0); 2];
+        for (of_one, of_other) in records_of(1, sequence).iter().zip(&records_of(2, sequence)) {
+            last = [submit(&mut *one, FIRST, of_one)?, submit(&mut *other, FIRST, of_other)?];
+        }
+        settle(&mut *other, last[1])?;
+        settle(&mut *one, last[0])?;
+    }
+    let expected: Vec<_> = (0..5).flat_map(|sequence| [(2, sequence), (1, sequence)]).collect();
+    holds(&*log, "two producers submit in turn and flush one after the other", FIRST, &expected)
 }
 
 fn next_flush_only(open: &Open) -> Check {
