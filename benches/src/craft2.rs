@@ -16,6 +16,7 @@ pub mod network;
 
 pub mod results;
 
-//pub mod goals;
-//pub mod journey;
-//pub mod tables;
+pub mod goals;
+pub mod journey;
+pub mod profiles;
+pub mod tables;

@@ -29,6 +29,41 @@ pub const MESSAGE_BYTES: usize = 128;
 /// The log as it is in the end.
 pub const LAST: &str = "phase6";
 
+/// Subjects that are other people's servers, and their programs.
+const PEERS: [(&str, &str); 5] = [
+    ("jetstream-1000", "nats-server"),
+    ("jetstream-10000", "nats-server"),
+    ("redis-100", "redis-server"),
+    ("redis-1000", "redis-server"),
+    ("victoria-metrics", "victoria-metrics"),
+];
+
+/// Whether a subject is somebody else's server.
+pub fn is_peer(subject: &str) -> bool {
+    program_of(subject).is_some()
+}
+
+/// The program of somebody else's server.
+pub fn program_of(subject: &str) -> Option<&'static str> {
+    PEERS.iter().find(|(name, _)| *name == subject).map(|(_, program)| *program)
+}
+
+/// What a subject is that is neither a phase nor somebody else's.
+pub fn title_of(subject: &str) -> &'static str {
+    match subject {
+        "raw" => "the same bytes into a file that has its blocks, a sync each",
+        "alone" => "a log of one partition",
+        "shared" => "a log of 64 partitions",
+        "one-log" => "one log for all",
+        "own-logs" => "a log for each",
+        "without" => "no reader",
+        "with" => "one reader",
+        "tally" => "our server before a log that counts and forgets",
+        "engine" => "our engine, which answers at once",
+        _ => "",
+    }
+}
+
 /// All loads of craft 2: first those that its phases need, in their order; then those of its goals.
 pub fn craft2() -> Vec<Load> {
     let mut loads = of_phases();

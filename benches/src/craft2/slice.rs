@@ -4,12 +4,14 @@
 //! own, and it is pinned to one core where the load says so. It prints one JSON object: figures by name.
 
 use super::{loads, work};
+use crate::{phase_server::profiler::Profiler, process::Watch, server::Hot};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Instant,
 };
 
 /// Figures by name, as `throughput` or `p99_us`: the name ends with the unit where it is not told otherwise.
@@ -68,6 +70,27 @@ impl Task {
         println_json(&work::measure(self)?)
     }
 
+    /// Does a part of the work that is worth to be looked at: where that is asked, the running functions are sampled, drawn,
+    /// and told on stderr, one JSON object a line.
+    ///
+    /// # Errors
+    /// Those of the work, and when the graph cannot be written.
+    pub fn sampled(&self, work: impl FnOnce() -> Result<Figures>) -> Result<Figures> {
+        let title = format!("{} under {}", self.subject, self.load);
+        let profiler = self.profile.as_ref().map(|path| Profiler::start(&title, path)).transpose()?;
+        let (watch, begun) = (Watch::begin(std::process::id()), Instant::now());
+        let mut figures = work()?;
+        let (used, elapsed) = (watch.end(), begun.elapsed().as_secs_f64());
+        if let Some(profiler) = profiler {
+            for hot in profiler.finish()? {
+                eprintln!("{}", serde_json::to_string(&hot)?);
+            }
+            let cores = used.map(|used| (used.cpu_user_us + used.cpu_system_us) as f64 / 1e6 / elapsed);
+            figures.extend(cores.map(|cores| ("cores".to_owned(), cores)));
+        }
+        Ok(figures)
+    }
+
     /// This program again, for a part of the same work.
     ///
     /// # Errors
@@ -86,6 +109,9 @@ impl Task {
         command.arg("--dir").arg(&self.dir);
         if let Some(core) = self.other_core {
             command.args(["--other-core", &core.to_string()]);
+        }
+        if let Some(path) = &self.profile {
+            command.arg("--profile").arg(path);
         }
     }
 }
@@ -111,6 +137,18 @@ pub fn seen(mut command: Command) -> Result<Figures> {
         bail!("{}", said.lines().last().map_or_else(|| output.status.to_string(), str::to_owned));
     }
     serde_json::from_slice(&output.stdout).context("what measures said something else than figures")
+}
+
+/// The same of a slice that is sampled: with the functions in which most samples fell.
+///
+/// # Errors
+/// As above.
+pub fn profiled(mut command: Command) -> Result<(Figures, Vec<Hot>)> {
+    let output = command.stdin(Stdio::null()).output().context("cannot start what measures")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", said.lines().last().unwrap_or("it failed without a word"));
+    let figures = serde_json::from_slice(&output.stdout)?;
+    Ok((figures, said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
 }
 
 /// Where the program is that measures: beside this one.

@@ -19,6 +19,11 @@ pub struct Subject {
     syncs: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
+/// Whether there is a log of this name.
+pub fn is_there(name: &str) -> bool {
+    name == LAST
+}
+
 /// How a log is to be.
 #[derive(Clone, Debug)]
 pub struct Setting {

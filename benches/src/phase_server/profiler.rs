@@ -30,6 +30,10 @@ pub struct Profiler {
 }
 
 impl Profiler {
+    /// Begins to sample; the title stands over the graph, which goes to `path`.
+    ///
+    /// # Errors
+    /// When the process cannot be sampled.
     pub fn start(title: &str, path: &Path) -> Result<Self> {
         let guard = ProfilerGuardBuilder::default()
             .frequency(SAMPLES_PER_S)
@@ -42,6 +46,9 @@ impl Profiler {
     }
 
     /// Writes the flame graph, and returns the functions in which most samples fell.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn finish(self) -> Result<Vec<Hot>> {
         let report = self.guard.report().frames_post_processor(placed).build()?;
         let file =

@@ -11,7 +11,6 @@ use super::{
     },
     counters::Counters,
 };
-use crate::phase_server::profiler::Profiler;
 use anyhow::{Context, Result};
 use contracts::queue::Partition;
 use std::{
@@ -70,14 +69,7 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
     if recycles {
         subject.fill(&messages, FILL_BYTES, 1000)?;
     }
-    let profiler = task.profile.as_ref().map(|path| Profiler::start(&task.subject, path)).transpose()?;
-    let figures = turns(&[&subject], shape, &messages, task)?;
-    if let Some(profiler) = profiler {
-        for hot in profiler.finish()? {
-            eprintln!("{}", serde_json::to_string(&hot)?);
-        }
-    }
-    Ok(figures)
+    task.sampled(|| turns(&[&subject], shape, &messages, task))
 }
 
 /// Turns of all producers, who stand in turn before each of these logs and each of their partitions.

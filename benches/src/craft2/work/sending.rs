@@ -40,14 +40,16 @@ pub(super) fn fetch(task: &Task) -> Result<Figures> {
     let (socket, drain) = Drain::start(task.other_core)?;
     // Once for the page cache.
     send_all(&*subject.log, &socket, &AtomicBool::new(false))?;
-    let (mut sent, cpu_before, begun) = (Sent::default(), cpu_us()?, Instant::now());
-    while begun.elapsed() < Duration::from_secs_f64(task.seconds) {
-        sent.add(send_all(&*subject.log, &socket, &AtomicBool::new(false))?);
-    }
-    let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), cpu_us()? - cpu_before);
+    let figures = task.sampled(|| {
+        let (mut sent, cpu_before, begun) = (Sent::default(), cpu_us()?, Instant::now());
+        while begun.elapsed() < Duration::from_secs_f64(task.seconds) {
+            sent.add(send_all(&*subject.log, &socket, &AtomicBool::new(false))?);
+        }
+        Ok(told(sent, begun.elapsed().as_secs_f64(), cpu_us()? - cpu_before))
+    })?;
     drop(socket);
     drain.finish()?;
-    Ok(told(sent, elapsed, cpu))
+    Ok(figures)
 }
 
 /// A writer that commits 1,000 messages at a time at `disk`: `with` a reader that sends the log as it grows, or `without`.
