@@ -126,11 +126,7 @@ fn over_the_network(results: &Results) -> Vec<Goal> {
     vec![
         Goal::new(
             what,
-            format!(
-                "≥ {} messages/s, {} aimed at",
-                figure_of(PRODUCE_MIN),
-                figure_of(PRODUCE_AIM)
-            ),
+            format!("≥ {} messages/s, {} aimed at", figure_of(PRODUCE_MIN), figure_of(PRODUCE_AIM)),
             rate.map(|rate| (figure_of(rate), rate >= PRODUCE_MIN)),
         ),
         Goal::new(
@@ -203,7 +199,8 @@ fn rebalance(results: &Results) -> Vec<Goal> {
     let told = results.slices_of("rebalance", LAST).filter(|s| s.figures.contains_key("takeover_ms")).count();
     let takeover = figure("takeover_ms").zip(figure("timeout_ms")).filter(|_| told == rounds);
     let counted = |name: &str| {
-        figure(name).map(|spread| (format!("{} in the worst round", figure_of(spread.max)), spread.max <= 0.0))
+        figure(name)
+            .map(|spread| (format!("{} in the worst round", figure_of(spread.max)), spread.max <= 0.0))
     };
     vec![
         Goal::new(
@@ -229,7 +226,8 @@ fn crash(results: &Results) -> Vec<Goal> {
         let phase = subject.phase.as_ref()?;
         let keeps = phase.promise != "memory";
         let seen = |name: &str| -> Option<f64> {
-            let mut all = results.slices_of("crash", &subject.name).filter_map(|s| s.figures.get(name)).peekable();
+            let mut all =
+                results.slices_of("crash", &subject.name).filter_map(|s| s.figures.get(name)).peekable();
             all.peek()?;
             Some(all.sum())
         };
@@ -278,7 +276,10 @@ mod tests {
     fn what_was_not_measured_is_not_reached() {
         let goals = goals(&example());
         for what in ["JetStream", "Redis", "1 GiB", "64 producers", "a consumer dies", "samples over HTTP"] {
-            assert_eq!((goal(&goals, what).reached, goal(&goals, what).measured.as_str()), (None, "not measured"));
+            assert_eq!(
+                (goal(&goals, what).reached, goal(&goals, what).measured.as_str()),
+                (None, "not measured")
+            );
         }
     }
 
@@ -287,7 +288,9 @@ mod tests {
         let mut results = example();
         for slice in results.slices.iter_mut().filter(|slice| slice.load == "crash") {
             slice.figures.insert("acknowledged".to_owned(), 100.0);
-            slice.figures.insert("lost_messages".to_owned(), if slice.subject == "phase0" { 100.0 } else { 0.0 });
+            slice
+                .figures
+                .insert("lost_messages".to_owned(), if slice.subject == "phase0" { 100.0 } else { 0.0 });
         }
         let memory = results.subjects[0].phase.as_mut().unwrap();
         memory.promise = "memory".to_owned();

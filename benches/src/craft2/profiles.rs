@@ -52,7 +52,11 @@ impl Profile<'_> {
     pub fn run(&self) -> Result<Profiled> {
         let Some(load) = loads::craft2().into_iter().find(|load| load.name == self.load && is_sampled(load))
         else {
-            bail!("under the load {} there is nothing to sample; choose of {}", self.load, SAMPLED.join(", "));
+            bail!(
+                "under the load {} there is nothing to sample; choose of {}",
+                self.load,
+                SAMPLED.join(", ")
+            );
         };
         let dir = slice::directory()?;
         let task = Task {

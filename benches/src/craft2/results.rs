@@ -206,7 +206,8 @@ pub(crate) mod tests {
 
     /// Three phases under two loads in three rounds, with figures that a test can work out.
     pub(crate) fn example() -> Results {
-        let loads: Vec<_> = loads::craft2().into_iter().filter(|l| ["crash", "single"].contains(&l.name.as_str())).collect();
+        let loads: Vec<_> =
+            loads::craft2().into_iter().filter(|l| ["crash", "single"].contains(&l.name.as_str())).collect();
         let phase = |number: u32, load: &str| CoursePhase {
             number,
             slug: format!("slug-{number}"),

@@ -84,7 +84,12 @@ impl Runner<'_> {
     fn seen(&self, load: &Load, subject: &str) -> Result<Figures> {
         let dir = slice::directory()?;
         if load.network {
-            let stand = network::Stand { programs: &self.programs, dir: dir.path(), seconds: self.seconds, seed: self.seed };
+            let stand = network::Stand {
+                programs: &self.programs,
+                dir: dir.path(),
+                seconds: self.seconds,
+                seed: self.seed,
+            };
             return stand.measure(&load.name, subject);
         }
         let task = Task {

@@ -165,7 +165,11 @@ pub fn settle(producer: &mut dyn Producer, upto: Ticket) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read_all(log: &dyn Log, partition: Partition, mut each: impl FnMut(Offset, &[u8])) -> Result<(u64, u64)> {
+pub fn read_all(
+    log: &dyn Log,
+    partition: Partition,
+    mut each: impl FnMut(Offset, &[u8]),
+) -> Result<(u64, u64)> {
     let bounds = log.bounds(partition)?;
     let limit = FetchLimit { records_max: 10_000, ..FetchLimit::default() };
     let (mut next, mut records, mut bytes, mut fetched) = (bounds.start, 0, 0, Records::new());

@@ -60,7 +60,11 @@ fn step(results: &Results, subject: &Subject) -> Option<Step> {
 /// How many times better, within each round; above 1 is better, whatever is counted.
 fn gain(results: &Results, load: &Load, before: &str, after: &str) -> Option<Estimate> {
     let of = |subject| Of { load: &load.name, subject, figure: &load.measure };
-    if load.less_is_better { results.ratio(of(before), of(after)) } else { results.ratio(of(after), of(before)) }
+    if load.less_is_better {
+        results.ratio(of(before), of(after))
+    } else {
+        results.ratio(of(after), of(before))
+    }
 }
 
 /// Of nothing there is no multiple; but something in every round against nothing in every round is no doubt at all.
@@ -109,7 +113,7 @@ fn brief(results: &Results, load: &Load) -> Table {
 }
 
 /// Every subject under a load, with every figure that was seen.
-pub fn under(results: &Results, load: &Load) -> Table {
+fn under(results: &Results, load: &Load) -> Table {
     let seen: BTreeSet<&str> = results
         .slices
         .iter()
@@ -231,7 +235,11 @@ mod tests {
         let steps = steps(&example());
         assert_eq!(steps.len(), 2, "there is no step to phase 0");
         assert_eq!((steps[0].before, steps[0].after), (Some(100.0), Some(0.0)));
-        assert_eq!((steps[0].gain, steps[0].verdict), (None, Verdict::Gains), "of nothing there is no multiple");
+        assert_eq!(
+            (steps[0].gain, steps[0].verdict),
+            (None, Verdict::Gains),
+            "of nothing there is no multiple"
+        );
         assert_eq!(steps[0].unit, "% lost");
         assert!((steps[1].gain.unwrap().median - 4.01).abs() < 1e-9);
         assert_eq!(steps[1].verdict, Verdict::Gains);
@@ -267,7 +275,9 @@ mod tests {
             let text = fs::read_to_string(path).unwrap();
             assert!(text.contains("`craft bench craft2` on ") && text.contains("2026-01-01"), "{text}");
             let columns = text.lines().next().unwrap().matches(" | ").count();
-            assert!(text.lines().take_while(|l| l.starts_with('|')).all(|l| l.matches(" | ").count() == columns));
+            assert!(
+                text.lines().take_while(|l| l.starts_with('|')).all(|l| l.matches(" | ").count() == columns)
+            );
         }
         let single = fs::read_to_string(&written[3]).unwrap();
         assert!(single.contains("| phase2 title 2 | 4,010 (4,000–4,020) |"), "{single}");

@@ -143,13 +143,8 @@ pub(super) fn profiles(arguments: &Profiles2) -> Result<()> {
     let (seconds, seed) = (arguments.seconds, arguments.seed);
     let watch = &mut |what: &str| eprintln!("sampling {what}");
     let found: Vec<Before> = profiles::before_steps(&slice::program()?, &run.course, (seconds, seed), watch)?;
-    let workload = Workload {
-        seed,
-        rounds: 1,
-        seconds,
-        pinned_to_cores: Pinning::detect().cores,
-        loads: Vec::new(),
-    };
+    let workload =
+        Workload { seed, rounds: 1, seconds, pinned_to_cores: Pinning::detect().cores, loads: Vec::new() };
     let reproduce = format!("cargo craft bench profiles2 --seconds {seconds} --seed {seed}");
     let results = run.results("craft2-profiles", reproduce, workload, Vec::new());
     let path = run.root.join(&arguments.out);
@@ -164,7 +159,12 @@ pub(super) fn profile_queue(phase: u32, load: &str, seconds: f64, out: &Path) ->
     let program = slice::program()?;
     let seen = Profile { program: &program, phase, load, seconds, seed: 42, out }.run()?;
     print_line(profile::text(&seen.top).trim_end())?;
-    eprintln!("{:.0} {} while it was sampled; the flame graph is in {}", seen.figure, seen.unit, out.display());
+    eprintln!(
+        "{:.0} {} while it was sampled; the flame graph is in {}",
+        seen.figure,
+        seen.unit,
+        out.display()
+    );
     Ok(())
 }
 

@@ -16,12 +16,12 @@ use contracts::{
 use ingest_phases::PHASES;
 use platform::{
     node::{Node, NodeConfig, Role},
-    slots::Choice,
+    slots::{Choice, QueueSetup},
 };
 use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -69,7 +69,7 @@ fn queue(arguments: &Arguments) -> Result<()> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = NodeConfig::serve(Role::Queue, listen, arguments.dir.clone());
     if arguments.what == TALLY {
-        let tally = |_: &Path| Ok(Arc::new(TallyLog::new(Arc::new(Taken::default()))) as _);
+        let tally = |_: &QueueSetup<'_>| Ok(Arc::new(TallyLog::new(Arc::new(Taken::default()))) as _);
         config.slots.queue.push(Choice::new(TALLY, "counts and forgets", Arc::new(tally)));
     }
     let node = Node::start(&config).map_err(|why| anyhow!("{why}"))?;
@@ -88,10 +88,8 @@ fn engine() -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let phase = PHASES.last().context("there is no engine")?;
-    let server = (phase.open)(
-        IngestConfig { client_requests_max_per_s: u32::MAX, ..IngestConfig::default() },
-        None,
-    );
+    let server =
+        (phase.open)(IngestConfig { client_requests_max_per_s: u32::MAX, ..IngestConfig::default() }, None);
     listening(port)?;
     let rest = |_: &Request<'_>| Response::body(200, "application/json", ANSWER.to_vec());
     let site = Site { listener, rest: &rest, middleware: &Bare, shutdown: Shutdown::new() };

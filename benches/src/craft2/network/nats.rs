@@ -4,11 +4,7 @@
 //! subject (docs.nats.io, "Client Protocol", "JetStream publish").
 
 use super::{
-    super::{
-        loads::MESSAGE_BYTES,
-        slice::Figures,
-        subject::Messages,
-    },
+    super::{loads::MESSAGE_BYTES, slice::Figures, subject::Messages},
     Stand, WARM_UP_S,
     client::{self, Pace, Protocol},
     server::Server,
@@ -95,12 +91,18 @@ impl Protocol for Bursts {
                 continue;
             }
             let text = std::str::from_utf8(line).context("NATS said what is no text")?;
-            let size: Option<usize> = text.strip_prefix("MSG ").and_then(|t| t.rsplit(' ').next()?.parse().ok());
+            let size: Option<usize> =
+                text.strip_prefix("MSG ").and_then(|t| t.rsplit(' ').next()?.parse().ok());
             let Some(size) = size else { bail!("NATS said {text:?}") };
-            let Some(body) = bytes.get(behind..behind + size).filter(|_| bytes.len() >= behind + size + 2) else {
+            let Some(body) = bytes.get(behind..behind + size).filter(|_| bytes.len() >= behind + size + 2)
+            else {
                 break;
             };
-            ensure!(body.windows(5).any(|word| word == b"\"seq\""), "no acknowledgement: {}", body.escape_ascii());
+            ensure!(
+                body.windows(5).any(|word| word == b"\"seq\""),
+                "no acknowledgement: {}",
+                body.escape_ascii()
+            );
             acks += 1;
             at = behind + size + 2;
         }
@@ -118,7 +120,11 @@ mod tests {
         let ack = b"MSG acks.a 1 27\r\n{\"stream\":\"bench\", \"seq\":1}\r\n";
         let two = [ack.as_slice(), b"PING\r\n", ack].concat();
         assert_eq!(bursts.parse(&two).unwrap(), (2, two.len()));
-        assert_eq!(bursts.parse(&two[..two.len() - 1]).unwrap(), (1, ack.len() + 6), "the second is not whole");
+        assert_eq!(
+            bursts.parse(&two[..two.len() - 1]).unwrap(),
+            (1, ack.len() + 6),
+            "the second is not whole"
+        );
         assert!(bursts.parse(b"-ERR 'no'\r\n").is_err());
         assert!(bursts.parse(b"MSG acks.a 1 12\r\n{\"error\":{} }\r\n").is_err());
     }

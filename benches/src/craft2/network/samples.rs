@@ -11,21 +11,33 @@ use super::{
     http::Requests,
     server::Server,
 };
-use anyhow::{Result, bail, ensure};
 use crate::{
     loads::LogSetting,
     server::{PhaseServer, Setting},
     tool::Pinning,
 };
-use std::{fmt::Write, net::{Ipv4Addr, TcpStream}, thread};
+use anyhow::{Result, bail, ensure};
+use std::{
+    fmt::Write,
+    net::{Ipv4Addr, TcpStream},
+    thread,
+};
 
 const SAMPLES: usize = 5_000;
 const CONNECTIONS: usize = 2;
 /// Each connection has its own.
 const BODIES: usize = 16;
 const METRICS: [&str; 10] = [
-    "cpu_user", "cpu_system", "memory_used", "disk_used", "load_average", "queue_depth", "requests_total",
-    "errors_total", "bytes_in_total", "bytes_out_total",
+    "cpu_user",
+    "cpu_system",
+    "memory_used",
+    "disk_used",
+    "load_average",
+    "queue_depth",
+    "requests_total",
+    "errors_total",
+    "bytes_in_total",
+    "bytes_out_total",
 ];
 
 /// In which a sample is written.
@@ -83,7 +95,8 @@ fn ours(stand: &Stand<'_>, format: Format) -> Result<Figures> {
     };
     let setting = Setting { words: Vec::new(), phase: last_phase(), log, allocations: false };
     let programs = stand.programs;
-    let server = PhaseServer::start(&programs.phase_server, &Pinning::none(), &setting, Some(stand.dir), &[])?;
+    let server =
+        PhaseServer::start(&programs.phase_server, &Pinning::none(), &setting, Some(stand.dir), &[])?;
     let (_, before) = both(stand, format, server.port, WARM_UP_S)?;
     let (mut figures, samples) = both(stand, format, server.port, stand.seconds)?;
     let found = server.drain()?.found.samples as f64;

@@ -83,12 +83,14 @@ impl Server {
 
     /// A peer that is told its port.
     pub(super) fn peer(program: &str, words: impl FnOnce(&mut Command, u16)) -> Result<Self> {
-        let (_, package, _) = PEERS.into_iter().find(|(name, ..)| *name == program).context("an unknown peer")?;
+        let (_, package, _) =
+            PEERS.into_iter().find(|(name, ..)| *name == program).context("an unknown peer")?;
         let port = free_port()?;
         let mut command = Command::new(tool::find(program, package)?);
         words(&mut command, port);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { child: command.spawn().with_context(|| format!("cannot start {program}"))?, port };
+        let server =
+            Self { child: command.spawn().with_context(|| format!("cannot start {program}"))?, port };
         let begun = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if begun.elapsed() > START_TIMEOUT {

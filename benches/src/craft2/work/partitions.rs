@@ -30,7 +30,8 @@ pub(super) fn one_of_64(task: &Task) -> Result<Figures> {
     subject.fill(&Messages::new(task.seed), LOG_BYTES, MESSAGES_A_COMMIT)?;
     let mut figures = Figures::new();
     for _ in 0..READINGS {
-        let (before, begun) = (own_io("rchar").context("the kernel does not say what is read")?, Instant::now());
+        let (before, begun) =
+            (own_io("rchar").context("the kernel does not say what is read")?, Instant::now());
         let (records, bytes) = read_all(&*subject.log, Partition(0), |_, _| ())?;
         let seconds = begun.elapsed().as_secs_f64();
         let read = own_io("rchar").unwrap_or(before) - before;

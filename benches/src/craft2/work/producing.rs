@@ -73,7 +73,12 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
 }
 
 /// Turns of all producers, who stand in turn before each of these logs and each of their partitions.
-pub(super) fn turns(subjects: &[&Subject], shape: Shape, messages: &Messages, task: &Task) -> Result<Figures> {
+pub(super) fn turns(
+    subjects: &[&Subject],
+    shape: Shape,
+    messages: &Messages,
+    task: &Task,
+) -> Result<Figures> {
     let mut producers =
         (0..shape.producers).map(|n| subjects[n % subjects.len()].producer()).collect::<Result<Vec<_>>>()?;
     let syncs = || subjects.iter().map(|subject| subject.syncs()).sum::<u64>();
@@ -83,7 +88,12 @@ pub(super) fn turns(subjects: &[&Subject], shape: Shape, messages: &Messages, ta
         let turn = Instant::now();
         let mut last = Vec::with_capacity(producers.len());
         for (number, producer) in (0..).zip(&mut producers) {
-            last.push(submit(&mut **producer, Partition(number % shape.partitions), messages, shape.messages)?);
+            last.push(submit(
+                &mut **producer,
+                Partition(number % shape.partitions),
+                messages,
+                shape.messages,
+            )?);
         }
         for (producer, last) in producers.iter_mut().zip(last) {
             settle(&mut **producer, last)?;
@@ -102,7 +112,8 @@ pub(super) fn turns(subjects: &[&Subject], shape: Shape, messages: &Messages, ta
 /// A throughput, and the quantiles of what a turn took.
 pub(in super::super) fn rates(messages: f64, seconds: f64, latencies_us: &mut [f64]) -> Figures {
     latencies_us.sort_by(f64::total_cmp);
-    let quantile = |percent: usize| latencies_us.get((latencies_us.len().max(1) - 1) * percent / 100).copied();
+    let quantile =
+        |percent: usize| latencies_us.get((latencies_us.len().max(1) - 1) * percent / 100).copied();
     let mut figures = Figures::from([("throughput".to_owned(), messages / seconds)]);
     for (name, percent) in [("p50_us", 50), ("p99_us", 99)] {
         figures.extend(quantile(percent).map(|us| (name.to_owned(), us)));

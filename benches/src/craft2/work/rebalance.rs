@@ -140,7 +140,14 @@ impl Member<'_> {
             }
             let behind = next.0 + records.len() as u64;
             let (member, generation) = (self.number, membership.generation);
-            self.handed.push(Handed { member, generation, partition, from: next.0, behind, at: Instant::now() });
+            self.handed.push(Handed {
+                member,
+                generation,
+                partition,
+                from: next.0,
+                behind,
+                at: Instant::now(),
+            });
             thread::sleep(RECORD_TIME * u32::try_from(records.len())?);
             match self.log.commit(membership, partition, Offset(behind)) {
                 Ok(()) => any = true,

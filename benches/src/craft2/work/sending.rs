@@ -14,7 +14,10 @@ use super::{
 use crate::phase_server::counters;
 use anyhow::{Context, Result, ensure};
 use contracts::queue::{FetchLimit, Log, Offset, Partition, Records, Stored};
-use rustix::{fs::sendfile, thread::{CpuSet, sched_setaffinity}};
+use rustix::{
+    fs::sendfile,
+    thread::{CpuSet, sched_setaffinity},
+};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
