@@ -367,7 +367,8 @@ type Server = (Running<()>, Arc<Router>);
 
 fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Result<Server, StartError> {
     let late: Arc<OnceLock<Weak<Telemetry>>> = Arc::default();
-    let router = Arc::new(Router::new(all_routes(config, parts, &late)));
+    let router = Router::new(all_routes(config, parts, &late)).with_deferred(deferred(config, parts));
+    let router = Arc::new(router);
     let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
     // Weak, since the telemetry holds the routes: what the node owned must be closed once it has stopped.
     let _ = late.set(Arc::downgrade(&telemetry));
@@ -429,6 +430,13 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all
+}
+
+/// A queue in this process takes records in the server's own threads. A remote one would make them wait for its answers.
+fn deferred(config: &NodeConfig, parts: &Parts) -> Option<routes::OpenDeferred> {
+    let log = parts.log.clone().filter(|_| config.roles == [Role::Queue] && parts.owns_log)?;
+    let draining = parts.draining.clone();
+    Some(Box::new(move || routes::queue::deferred(log.clone(), draining.clone())))
 }
 
 fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {
