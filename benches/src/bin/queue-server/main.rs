@@ -10,7 +10,7 @@ use benches::{
 };
 use clap::Parser;
 use contracts::{
-    http::{Bare, Request, Response},
+    http::{Bare, Deferred, Handler, Request, Response},
     ingest::{IngestConfig, Shutdown, Site},
 };
 use ingest_phases::PHASES;
@@ -24,6 +24,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    task::Waker,
     thread,
 };
 
@@ -91,9 +92,38 @@ fn engine() -> Result<()> {
     let server =
         (phase.open)(IngestConfig { client_requests_max_per_s: u32::MAX, ..IngestConfig::default() }, None);
     listening(port)?;
-    let rest = |_: &Request<'_>| Response::body(200, "application/json", ANSWER.to_vec());
-    let site = Site { listener, rest: &rest, middleware: &Bare, shutdown: Shutdown::new() };
+    let site = Site { listener, rest: &AtOnce, middleware: &Bare, shutdown: Shutdown::new() };
     Ok(server.serve(&site)?)
+}
+
+/// Answers in the thread that has read the request, as the queue's produce is answered.
+struct AtOnce;
+
+impl Handler for AtOnce {
+    fn handle(&self, _: &Request<'_>) -> Response {
+        Response::body(200, "application/json", ANSWER.to_vec())
+    }
+
+    fn deferred(&self) -> Option<Box<dyn Deferred>> {
+        Some(Box::new(Self))
+    }
+}
+
+impl Deferred for AtOnce {
+    fn route(&self) -> (&'static str, &'static str) {
+        ("POST", "/produce")
+    }
+
+    /// There is nothing to wait for.
+    fn take(&mut self, _: u64, request: &Request<'_>) -> Result<(), Response> {
+        Err(self.handle(request))
+    }
+
+    fn flush(&mut self) {}
+
+    fn finished(&mut self, _: &mut Vec<(u64, Response)>) {}
+
+    fn set_waker(&mut self, _: Waker) {}
 }
 
 fn listening(port: u16) -> Result<()> {
