@@ -36,10 +36,12 @@ const TAKEOVER_MS_MAX: f64 = 100.0;
 /// All rows.
 pub fn goals(results: &Results) -> Vec<Goal> {
     let at_least = |load: &str, figure: &str, min: f64| {
-        results.spread(load, LAST, figure).map(|spread| (figure_of(spread.median), spread.median >= min))
+        let seen = results.spread(load, LAST, figure)?;
+        Some(unless_failed(results, load, (figure_of(seen.median), seen.median >= min)))
     };
     let at_most = |load: &str, figure: &str, max: f64| {
-        results.spread(load, LAST, figure).map(|spread| (figure_of(spread.median), spread.median <= max))
+        let seen = results.spread(load, LAST, figure)?;
+        Some(unless_failed(results, load, (figure_of(seen.median), seen.median <= max)))
     };
     let in_process = "in process, 128-byte messages, `disk`, one core";
     let mut goals = vec![
@@ -89,6 +91,14 @@ pub fn goals(results: &Results) -> Vec<Goal> {
     goals
 }
 
+/// A round that failed has no figure, and must not look as if it had not been.
+fn unless_failed(results: &Results, load: &str, (words, reached): (String, bool)) -> (String, bool) {
+    match results.slices_of(load, LAST).filter(|slice| slice.failure.is_some()).count() {
+        0 => (words, reached),
+        failed => (format!("{words}; {failed} rounds failed"), false),
+    }
+}
+
 fn figure_of(value: f64) -> String {
     crate::report::figure(value)
 }
@@ -121,13 +131,14 @@ fn over_the_network(results: &Results) -> Vec<Goal> {
         let rate = results.spread(load, LAST, "throughput")?;
         let beside = results.ratio(of(LAST), of("victoria-metrics"));
         let beside = beside.map_or(String::new(), |ratio| format!("; {} VictoriaMetrics", times(ratio)));
-        Some((format!("{}{beside}", figure_of(rate.median)), rate.median >= SAMPLES_MIN))
+        let words = format!("{}{beside}", figure_of(rate.median));
+        Some(unless_failed(results, load, (words, rate.median >= SAMPLES_MIN)))
     };
     vec![
         Goal::new(
             what,
             format!("≥ {} messages/s, {} aimed at", figure_of(PRODUCE_MIN), figure_of(PRODUCE_AIM)),
-            rate.map(|rate| (figure_of(rate), rate >= PRODUCE_MIN)),
+            rate.map(|rate| unless_failed(results, "produce", (figure_of(rate), rate >= PRODUCE_MIN))),
         ),
         Goal::new(
             format!("{what}: against JetStream (file store, asynchronous publish, never synced)"),
@@ -266,7 +277,7 @@ fn others_count(steps: &[crate::summary::Step]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::craft2::results::tests::example;
+    use crate::craft2::results::{Slice, tests::example};
 
     fn goal<'g>(goals: &'g [Goal], what: &str) -> &'g Goal {
         goals.iter().find(|goal| goal.what.contains(what)).unwrap()
@@ -281,6 +292,24 @@ mod tests {
                 (None, "not measured")
             );
         }
+    }
+
+    #[test]
+    fn a_round_that_failed_is_told() {
+        let mut results = example();
+        results.slices.push(Slice {
+            load: "thousand".to_owned(),
+            subject: LAST.to_owned(),
+            figures: [("throughput".to_owned(), 1e9)].into(),
+            ..Slice::default()
+        });
+        assert_eq!(goal(&goals(&results), "1,000 messages a commit").reached, Some(true));
+        let failed =
+            Slice { failure: Some("no disk".to_owned()), figures: [].into(), ..results.slices[12].clone() };
+        results.slices.push(failed);
+        let rows = goals(&results);
+        let row = goal(&rows, "1,000 messages a commit");
+        assert!(row.reached == Some(false) && row.measured.ends_with("1 rounds failed"), "{row:?}");
     }
 
     #[test]

@@ -50,10 +50,10 @@ impl Runner<'_> {
         let mut patience = self.patience;
         for round in 0..self.rounds {
             for load in self.loads {
+                patience = Noise::wait_for_quiet(std::process::id(), patience);
                 for subject in rotated(&self.subjects(load), round) {
                     let round_of = format!("round {} of {}", round + 1, self.rounds);
                     progress.step(&format!("{round_of}: {subject} under {}", load.name));
-                    patience = Noise::wait_for_quiet(std::process::id(), patience);
                     slices.push(self.slice(load, &subject, round));
                 }
             }

@@ -33,11 +33,13 @@ pub struct Setting {
     pub groups: Vec<String>,
     /// It drops what is older: so it writes into files that it uses again, as one that has run for a while does.
     pub retention_bytes_max: Option<u64>,
+    /// Who is silent for longer is expelled, if not after the log's own time.
+    pub heartbeat_timeout: Option<Duration>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { partitions: 1, groups: Vec::new(), retention_bytes_max: None }
+        Self { partitions: 1, groups: Vec::new(), retention_bytes_max: None, heartbeat_timeout: None }
     }
 }
 
@@ -47,11 +49,13 @@ impl Subject {
     /// # Errors
     /// When there is none of this name, or it cannot be opened.
     pub fn open(name: &str, dir: &Path, setting: &Setting) -> Result<Self> {
+        let default = LogConfig::for_groups(&[]);
         let config = LogConfig {
             partitions: setting.partitions,
             groups: setting.groups.clone(),
             retention_bytes_max: setting.retention_bytes_max,
-            ..LogConfig::for_groups(&[])
+            heartbeat_timeout: setting.heartbeat_timeout.unwrap_or(default.heartbeat_timeout),
+            ..default
         };
         anyhow::ensure!(name == LAST, "there is no log {name:?}");
         let (log, _) = FileLog::open(dir, config)?;

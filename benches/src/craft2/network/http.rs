@@ -11,7 +11,7 @@ use super::{
     server::Server,
 };
 use anyhow::{Context, Result, bail, ensure};
-use contracts::queue::put_payload;
+use contracts::queue::{Partition, put_payload};
 use std::{fs, process::Command};
 
 /// Requests on their way. With 1,000 messages each that is as much as the peers have at most.
@@ -38,8 +38,23 @@ fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, units: f64)
     let socket = server.connect()?;
     let post = Requests::post(&Messages::new(stand.seed), messages, ack);
     let pace = |seconds| Pace { in_flight: IN_FLIGHT, seconds, units };
-    client::run(&socket, &post, pace(WARM_UP_S))?;
-    server.watched(|| client::run(&socket, &post, pace(stand.seconds)))
+    let (_, mut answered) = client::run(&socket, &post, pace(WARM_UP_S))?;
+    let mut figures = server.watched(|| {
+        let seen = client::run(&socket, &post, pace(stand.seconds))?;
+        answered += seen.1;
+        Ok(seen)
+    })?;
+    // It is killed, and what it has acknowledged must be there.
+    drop(server);
+    if what == LAST {
+        let subject = Subject::open(LAST, &stand.dir.join("queue"), &Setting::default())?;
+        let found = subject.log.bounds(Partition(0))?.end.0 as f64;
+        let acknowledged = answered / units * messages as f64;
+        ensure!(found >= acknowledged, "{acknowledged} messages were acknowledged, the log has {found}");
+        figures.insert("acknowledged".to_owned(), acknowledged);
+        figures.insert("found".to_owned(), found);
+    }
+    Ok(figures)
 }
 
 fn start(stand: &Stand<'_>, what: &str) -> Result<Server> {

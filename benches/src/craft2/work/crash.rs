@@ -20,6 +20,8 @@ use std::{
 pub(super) const VICTIM: &str = "victim";
 /// Messages a commit: several, so that a commit can be torn.
 const COMMIT: u64 = 10;
+/// Between two commits.
+const PAUSE: Duration = Duration::from_micros(50);
 
 pub(super) fn measure(task: &Task) -> Result<Figures> {
     let mut child = task.part(VICTIM)?.spawn().context("cannot start the victim")?;
@@ -69,6 +71,8 @@ pub(super) fn victim(task: &Task) -> Result<()> {
         settle(&mut *producer, last.context("a commit has messages")?)?;
         out.write_all(&number.to_le_bytes())?;
         out.flush()?;
+        // What counts is what is lost and not how much is sent: a log in memory would fill it.
+        thread::sleep(PAUSE);
     }
 }
 

@@ -60,9 +60,11 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
     let messages = Messages::new(task.seed);
     let number: u32 = task.subject.trim_start_matches("phase").parse().context("a phase has a number")?;
     let recycles = number >= RECYCLES;
+    // The one in memory would fill it.
+    let forgets = recycles || number == 0;
     let setting = Setting {
         partitions: shape.partitions,
-        retention_bytes_max: recycles.then_some(RETENTION_BYTES),
+        retention_bytes_max: forgets.then_some(RETENTION_BYTES),
         ..Setting::default()
     };
     let subject = Subject::open(&task.subject, &task.dir, &setting)?;

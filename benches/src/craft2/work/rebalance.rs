@@ -26,7 +26,7 @@ const MESSAGES_A_COMMIT: usize = 100;
 const BATCH: usize = 100;
 const RECORD_TIME: Duration = Duration::from_micros(100);
 /// Of the log: who is silent for longer is expelled.
-pub(in super::super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a member says that it lives, and hears whether it should rejoin.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(20);
 /// When one of them dies, of the whole.
@@ -44,8 +44,12 @@ struct Handed {
 }
 
 pub(super) fn measure(task: &Task) -> Result<Figures> {
-    let setting =
-        Setting { partitions: PARTITIONS, groups: vec![GROUP.to_owned()], retention_bytes_max: None };
+    let setting = Setting {
+        partitions: PARTITIONS,
+        groups: vec![GROUP.to_owned()],
+        heartbeat_timeout: Some(HEARTBEAT_TIMEOUT),
+        ..Setting::default()
+    };
     let subject = Subject::open(&task.subject, &task.dir, &setting)?;
     subject.fill(&Messages::new(task.seed), LOG_BYTES, MESSAGES_A_COMMIT)?;
     let length = Duration::from_secs_f64(task.seconds) + 3 * HEARTBEAT_TIMEOUT;
