@@ -16,7 +16,7 @@ use phase0::{
     storage::JsonLines,
 };
 use queue::{FileLog, LogConfig, OpenError};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// One way to fill a slot.
 pub struct Choice<F: ?Sized> {
@@ -49,6 +49,9 @@ pub struct QueueSetup<'a> {
     pub dir: &'a Path,
     /// How many partitions at least. `None`: as many as it has, and one if it is new.
     pub partitions: Option<u32>,
+    /// A member of a consumer group that was silent for so long is expelled, where a group can have several. `None`: what
+    /// the log takes for right.
+    pub heartbeat_timeout: Option<Duration>,
 }
 
 /// Makes a server; without a log it is an HTTP engine only.
@@ -131,7 +134,8 @@ pub fn one_partition(setup: &QueueSetup<'_>) -> Result<(), String> {
 }
 
 fn open_file_log(setup: &QueueSetup<'_>) -> Result<Arc<dyn Log>, String> {
-    let (dir, config) = (setup.dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+    let (dir, mut config) = (setup.dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+    config.heartbeat_timeout = setup.heartbeat_timeout.unwrap_or(config.heartbeat_timeout);
     let with = |partitions| FileLog::open(&dir, LogConfig { partitions, ..config.clone() });
     let opened = match with(setup.partitions.unwrap_or(1)) {
         Err(OpenError::FewerPartitions { found, .. }) if setup.partitions.is_none() => with(found),
