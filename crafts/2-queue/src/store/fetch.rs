@@ -46,12 +46,13 @@ impl Segments {
                     continue;
                 }
                 Ok(Read::Missing(missing)) => missing,
-                // A file that is shorter than it was.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                     let at = found.places.first().map_or(0, |place| place.at);
-                    Missing { at, why: e.to_string(), upto: found.end }
+                    Missing { at, why: "the file is shorter than it was".to_owned(), upto: found.end }
                 }
-                Err(e) => return if reader.out.is_empty() { Err(cannot_read(&found, &e)) } else { Ok(()) },
+                // Perhaps it can be read another time: nobody should go on without it.
+                Err(_) if !reader.out.is_empty() => return Ok(()),
+                Err(e) => return Err(LogError::Failed(format!("{}: {e}", found.file.path().display()))),
             };
             // What is whole before the damage is given first, so that a reader comes as far as one can.
             return if reader.out.is_empty() { self.tell(partition, from, &found, &missing) } else { Ok(()) };
@@ -91,15 +92,6 @@ impl Segments {
             why: format!("{file}, byte {at}: {why}"),
         })
     }
-}
-
-/// Nobody knows whether the records are damaged, and another try may succeed: who was told to go on behind them would lose
-/// what was acknowledged.
-fn cannot_read(route: &Route, error: &io::Error) -> LogError {
-    LogError::Failed(format!(
-        "{}: {error}; the records may still be there: try again",
-        route.file.path().display()
-    ))
 }
 
 /// One fetch, underway.
