@@ -12,6 +12,7 @@
 //! | `tail` | the one place that writes frames, grows files and rolls over to the next |
 //! | `index`, `view` | which record lies in which file, for readers |
 //! | `walk`, `fetch` | from bytes to frames to records, everything checked |
+//! | `stored` | frames as they lie, for who reads them elsewhere |
 //! | `retention` | what nobody needs any more |
 //! | `segment` | a file's name and head |
 //! | `recovery`, `scan` | what a crash left, made whole again |
@@ -31,6 +32,7 @@ mod index;
 mod view;
 
 mod fetch;
+mod stored;
 mod walk;
 
 mod retention;
@@ -43,9 +45,10 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use contracts::queue::{Ack, Bounds, FetchLimit, LogError, Offset, Partition, Records};
+use contracts::queue::{Ack, Bounds, FetchLimit, LogError, Offset, Partition, Records, Stored};
 use parking_lot::Mutex;
 use queue::{
+    batches::Batches,
     disk::DataFile,
     frame,
     line::Pending,
@@ -99,6 +102,8 @@ struct Guards {
     head_first: bool,
     /// A frame says what was on disk when it was written: so damage is told from what was torn.
     synced_mark: bool,
+    /// A segment begins with the identified batches of those before it.
+    batches: bool,
 }
 
 impl Guards {
@@ -109,6 +114,7 @@ impl Guards {
         announced: true,
         head_first: true,
         synced_mark: true,
+        batches: true,
     };
 
     fn seed(self, salt: u64) -> u32 {
@@ -158,6 +164,19 @@ impl Store for Segments {
         out: &mut Records,
     ) -> Result<(), LogError> {
         self.read(partition, from, limit, unpack, out)
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        self.read_stored(partition, from, limit).map(Some)
+    }
+
+    fn batches(&self) -> Batches {
+        self.tail.lock().batches.clone()
     }
 
     fn offset_at(&self, partition: Partition, time_ms: u64) -> Offset {

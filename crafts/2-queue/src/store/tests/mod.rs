@@ -4,9 +4,11 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
+mod identified;
+mod stored;
 
 use super::{Guards, Segments, segment};
-use crate::{FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};
+use crate::{Codec, FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};
 use contracts::queue::{FetchLimit, Log, LogError, NewRecord, Offset, Partition, Producer, Records, Ticket};
 use std::{thread, time::Duration};
 
@@ -36,7 +38,8 @@ fn open(disk: &SimDisk, config: LogConfig) -> (FileLog, Recovery) {
 }
 
 fn config() -> LogConfig {
-    LogConfig::for_groups(&["storage"])
+    // Frames are as long as what is in them.
+    LogConfig { codec: Codec::Raw, ..LogConfig::for_groups(&["storage"]) }
 }
 
 fn submit(producer: &mut dyn Producer, payload: &[u8]) -> Result<Ticket, LogError> {
