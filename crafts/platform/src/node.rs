@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
+    /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
+    pub partitions: Option<u32>,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -114,6 +116,7 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
+            partitions: None,
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
@@ -364,7 +367,8 @@ type Server = (Running<()>, Arc<Router>);
 
 fn start_server(config: &NodeConfig, parts: &Parts, listener: TcpListener) -> Result<Server, StartError> {
     let late: Arc<OnceLock<Weak<Telemetry>>> = Arc::default();
-    let router = Arc::new(Router::new(all_routes(config, parts, &late)));
+    let router = Router::new(all_routes(config, parts, &late)).with_deferred(deferred(config, parts));
+    let router = Arc::new(router);
     let telemetry = Arc::new(Telemetry::new(router.clone(), parts.meters.clone(), config.token.clone()));
     // Weak, since the telemetry holds the routes: what the node owned must be closed once it has stopped.
     let _ = late.set(Arc::downgrade(&telemetry));
@@ -394,13 +398,19 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         telemetry.clone(),
     );
     let has = |role: Role| config.roles.contains(&role);
-    // Alone, the queue and the storage are services to others; in one process they are nobody's business.
+    // Alone, the queue and the storage are services to others; in one process the storage is nobody's business, and the
+    // queue is there to be looked at.
     let alone = config.roles.len() == 1;
     if has(Role::Ingest) {
         all.extend(routes::ingest::routes());
     }
-    if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
-        all.extend(routes::queue::routes(log, parts.draining.clone()));
+    if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue)) {
+        let of_the_queue = if alone {
+            routes::queue::routes(log, parts.draining.clone())
+        } else {
+            routes::queue::reading(log)
+        };
+        all.extend(of_the_queue);
     }
     if let Some(storage) = parts.storage.as_ref().filter(|_| has(Role::Storage) && alone) {
         all.extend(routes::storage::routes(storage));
@@ -420,6 +430,13 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all
+}
+
+/// A queue in this process takes records in the server's own threads. A remote one would make them wait for its answers.
+fn deferred(config: &NodeConfig, parts: &Parts) -> Option<routes::OpenDeferred> {
+    let log = parts.log.clone().filter(|_| config.roles == [Role::Queue] && parts.owns_log)?;
+    let draining = parts.draining.clone();
+    Some(Box::new(move || routes::queue::deferred(log.clone(), draining.clone())))
 }
 
 fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {

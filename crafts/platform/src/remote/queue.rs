@@ -197,25 +197,28 @@ impl RemoteProducer {
     }
 
     fn send(&mut self, run: &[(Ticket, Partition, Vec<u8>)]) -> Result<(), LogError> {
+        /// `offsets`, where they are no neighbours.
         #[derive(Deserialize)]
         struct Produced {
-            records: Vec<PlacedAt>,
-        }
-        #[derive(Deserialize)]
-        struct PlacedAt {
             partition: Partition,
-            offset: Offset,
+            offset: u64,
+            count: usize,
+            #[serde(default)]
+            offsets: Option<Vec<Offset>>,
         }
         let mut body = Vec::new();
         run.iter().for_each(|(_, _, payload)| put_payload(payload, &mut body));
         let path = format!("/produce?partition={}&ack={}", run[0].1.0, self.ack.as_str());
         let answer = self.client.post(&path, RECORDS, &body).map_err(LogError::Failed)?;
         let produced: Produced = answer.json(LogError::Failed)?;
-        if produced.records.len() != run.len() {
+        let Produced { partition, offset, count, offsets } = produced;
+        let offsets =
+            offsets.unwrap_or_else(|| (offset..).take(count.min(run.len() + 1)).map(Offset).collect());
+        if offsets.len() != run.len() {
             return Err(LogError::Failed("the service acknowledged another number of records".to_owned()));
         }
-        for ((ticket, ..), at) in run.iter().zip(produced.records) {
-            self.placed.push(Placed { ticket: *ticket, partition: at.partition, offset: at.offset });
+        for ((ticket, ..), offset) in run.iter().zip(offsets) {
+            self.placed.push(Placed { ticket: *ticket, partition, offset });
             self.settled = *ticket;
         }
         Ok(())

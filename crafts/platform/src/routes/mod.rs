@@ -11,7 +11,7 @@ pub mod queue;
 pub mod service;
 pub mod storage;
 
-use contracts::http::{ApiError, Handler, Request, Response, percent_decode};
+use contracts::http::{ApiError, Deferred, Handler, Request, Response, percent_decode};
 use std::{borrow::Cow, collections::HashMap};
 
 /// One method of one path.
@@ -68,7 +68,11 @@ pub struct Router {
     routes: Vec<Route>,
     /// Routes without parameters by their path: the middleware looks one up for every request.
     plain: HashMap<&'static str, Vec<usize>>,
+    deferred: Option<OpenDeferred>,
 }
+
+/// One thread's way to answers that come later.
+pub type OpenDeferred = Box<dyn Fn() -> Box<dyn Deferred> + Send + Sync>;
 
 impl Router {
     /// A router over these routes.
@@ -77,7 +81,13 @@ impl Router {
         for (index, route) in routes.iter().enumerate().filter(|(_, route)| !route.path.contains('{')) {
             plain.entry(route.path).or_default().push(index);
         }
-        Self { routes, plain }
+        Self { routes, plain, deferred: None }
+    }
+
+    /// The same, but an engine may have one route answered later. The route stays: others do not know of it.
+    #[must_use]
+    pub fn with_deferred(self, deferred: Option<OpenDeferred>) -> Self {
+        Self { deferred, ..self }
     }
 
     /// All routes.
@@ -112,6 +122,10 @@ impl Router {
 impl Handler for Router {
     fn handle(&self, request: &Request<'_>) -> Response {
         self.answer(request).into()
+    }
+
+    fn deferred(&self) -> Option<Box<dyn Deferred>> {
+        self.deferred.as_ref().map(|open| open())
     }
 }
 
@@ -167,7 +181,7 @@ mod tests {
         assert_eq!(status(&router, "GET", "/book"), 404);
         for (path, rest) in [("/book/", ""), ("/book/a", "a"), ("/book/a%20b/c", "a b/c")] {
             let request = Request { method: "GET", path, query: "", headers: &[], body: b"", peer: None };
-            assert_eq!(router.handle(&request).body, rest.as_bytes(), "{path}");
+            assert_eq!(router.handle(&request).body.bytes(), rest.as_bytes(), "{path}");
         }
         let request =
             Request { method: "PUT", path: "/rules", query: "", headers: &[], body: b"", peer: None };

@@ -30,11 +30,13 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
     "charts.js" = "charts.js" as JS,
     "course.js" = "course.js" as JS,
     "dom.js" = "dom.js" as JS,
+    "groups.js" = "groups.js" as JS,
     "journey.js" = "journey.js" as JS,
     "pace.js" = "pace.js" as JS,
     "panels.js" = "panels.js" as JS,
     "pipeline.js" = "pipeline.js" as JS,
     "series.js" = "series.js" as JS,
+    "spark.js" = "spark.js" as JS,
     "units.js" = "units.js" as JS,
     "style.css" = "style.css" as CSS,
     "uplot.js" = "vendor/uplot/uplot.js" as JS,
@@ -109,7 +111,9 @@ mod tests {
                 peer: None,
             };
             let answers = (0..times).map(|_| router.handle(&request));
-            answers.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).collect::<Vec<_>>()
+            answers
+                .map(|answer| String::from_utf8_lossy(answer.body.bytes()).into_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(asked(None, 1), ["null"]);
         let count = AtomicU32::new(0);

@@ -1,109 +1,69 @@
 //! The queue over HTTP: `openapi/queue.yaml`.
 
+mod produce;
+
 use super::{Route, bad_parameter, json_body, param, required};
 use contracts::{
-    http::{ApiError, Request, Response},
-    ingest::{Shutdown, partition_of},
-    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, RECORD_BYTES_MAX},
-    queue::{
-        Ack, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Records, TOPIC, Ticket,
-        payload_at,
-    },
+    http::{ApiError, Deferred, Request, Response},
+    ingest::Shutdown,
+    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
+    queue::{FetchLimit, Log, LogError, Membership, Offset, Partition, Records, TOPIC},
 };
-use serde::{Deserialize, de::IntoDeserializer};
+use produce::Clerk;
+use serde::Deserialize;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// Several records in one body: each `length u32 · payload`.
 pub const RECORDS: &str = "application/vnd.systems-craft.records";
+/// The same packed: see `contracts::packed`.
+pub const PACKED: &str = "application/vnd.systems-craft.records+lz4";
 /// Fetched records: each `offset u64 · length u32 · payload`.
 pub const FETCHED: &str = "application/vnd.systems-craft.fetched";
 
-/// How long a produce waits for its records to be safe.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Routes of the queue service. While it drains, it takes no more and still gives.
 pub fn routes(log: &Arc<dyn Log>, draining: Shutdown) -> Vec<Route> {
-    let with = |handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>| {
+    let mut all = reading(log);
+    all.push(Route::new("queue", "POST", "/produce", {
         let log = log.clone();
-        move |request: &Request<'_>, _: &super::Params<'_>| handle(&*log, request)
-    };
+        move |request, _| Ok(Clerk::new(log.clone(), draining.clone()).answer(request))
+    }));
+    all.extend([
+        Route::new("queue", "POST", "/subscribe", with(log, subscribe)),
+        Route::new("queue", "POST", "/heartbeat", with(log, heartbeat)),
+        Route::new("queue", "POST", "/commit", with(log, commit)),
+    ]);
+    all
+}
+
+/// What changes nothing. A pipeline in one process has these: who looks along must not be able to hold the log, as a group
+/// that subscribes and never commits does, nor to put anything into it but samples.
+pub fn reading(log: &Arc<dyn Log>) -> Vec<Route> {
     vec![
-        Route::new("queue", "POST", "/produce", {
-            let log = log.clone();
-            move |request, _| {
-                if draining.is_set() {
-                    let message = "this queue is stopping and takes no more records";
-                    return Err(ApiError::new(503, "draining", message).retry_after(1));
-                }
-                produce(&*log, request)
-            }
-        }),
-        Route::new("queue", "GET", "/consume", with(consume)),
-        Route::new("queue", "GET", "/topics", with(topics)),
-        Route::new("queue", "GET", "/groups", with(groups)),
-        Route::new("queue", "POST", "/subscribe", with(subscribe)),
-        Route::new("queue", "POST", "/heartbeat", with(heartbeat)),
-        Route::new("queue", "POST", "/commit", with(commit)),
-        Route::new("queue", "GET", "/committed", with(committed)),
+        Route::new("queue", "GET", "/consume", with(log, consume)),
+        Route::new("queue", "GET", "/topics", with(log, topics)),
+        Route::new("queue", "GET", "/groups", with(log, groups)),
+        Route::new("queue", "GET", "/committed", with(log, committed)),
     ]
 }
 
-fn produce(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
-    let partition = match (param(request, "partition", "a number")?, request.param("client_id")) {
-        (Some(partition), None) => Partition(partition),
-        (None, client) => partition_of(&client.unwrap_or_default(), log.partitions()),
-        (Some(_), Some(_)) => return Err(bad_parameter("give partition or client_id, not both")),
-    };
-    let ack = request.param("ack").map_or(Ok(Ack::Memory), |text| {
-        let ack: Result<Ack, serde::de::value::Error> = Ack::deserialize(text.as_ref().into_deserializer());
-        ack.map_err(|_| bad_parameter("ack must be memory, os or disk"))
-    })?;
-    let payloads = match request.header("content-type") {
-        Some(RECORDS) => split(request.body)?,
-        _ => vec![request.body],
-    };
-    // All or none: what can be known before is checked before.
-    if let Some(bytes) = payloads.iter().map(|p| p.len()).find(|bytes| *bytes > RECORD_BYTES_MAX) {
-        return Err(refusal(&LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX }));
-    }
-    let mut producer = log.producer(ack).map_err(|e| refusal(&e))?;
-    let mut last = Ticket(0);
-    for payload in payloads {
-        last = match producer.submit(NewRecord { partition, payload }) {
-            Ok(ticket) => ticket,
-            Err(e) if last == Ticket(0) => return Err(refusal(&e)),
-            Err(e) => return Err(not_settled(&e.to_string())),
-        };
-    }
-    match producer.flush().and_then(|()| producer.wait(last, SETTLE_TIMEOUT)) {
-        Ok(settled) if settled >= last => {}
-        Ok(_) => return Err(not_settled("it took too long")),
-        Err(e) => return Err(not_settled(&e.to_string())),
-    }
-    let mut placed = Vec::new();
-    producer.placed(&mut placed);
-    let records: Vec<_> =
-        placed.iter().map(|p| json!({"partition": p.partition, "offset": p.offset})).collect();
-    Ok(Response::json(200, &json!({ "records": records })))
+fn with(
+    log: &Arc<dyn Log>,
+    handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>,
+) -> impl Fn(&Request<'_>, &super::Params<'_>) -> Result<Response, ApiError> + Send + Sync + 'static {
+    let log = log.clone();
+    move |request, _| handle(&*log, request)
+}
+
+/// For an engine whose threads do not wait: takes the records of requests as they come, and answers when they are safe.
+pub fn deferred(log: Arc<dyn Log>, draining: Shutdown) -> Box<dyn Deferred> {
+    Box::new(Clerk::new(log, draining))
 }
 
 /// Some records may be in the log, and all of them may be.
 fn not_settled(why: &str) -> ApiError {
     let message = format!("the records were handed over, but what became of them is not known: {why}");
     ApiError::new(503, "not_settled", message).retry_after(1)
-}
-
-fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
-    let mut payloads = Vec::new();
-    let mut at = 0;
-    while at < body.len() {
-        let cut_short = || ApiError::bad_input("bad_records", at, "this record is cut short");
-        let payload = payload_at(body, at).ok_or_else(cut_short)?;
-        at += 4 + payload.len();
-        payloads.push(payload);
-    }
-    Ok(payloads)
 }
 
 fn consume(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {

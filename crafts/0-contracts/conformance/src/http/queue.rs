@@ -101,19 +101,19 @@ fn produce_several(target: &Target) -> Check {
     let payloads = (0..20).map(|_| payload(target)).collect::<Result<Vec<_>, _>>()?;
     let reply =
         target.post(queue(target)?, "/produce?partition=0&ack=memory", RECORDS, &framed(&payloads))?;
-    let places = places(expect(&reply, 200)?)?;
-    equal("number of places", &places.len(), &20)?;
-    ensure(places.is_sorted_by(|a, b| a.1 < b.1), || {
-        format!("offsets: expected them to rise, got {places:?}")
+    let mine_at = places(expect(&reply, 200)?)?;
+    equal("number of places", &mine_at.len(), &20)?;
+    ensure(mine_at.is_sorted_by(|a, b| a.1 < b.1), || {
+        format!("offsets: expected them to rise, got {mine_at:?}")
     })?;
-    let found = consume(target, places[0].1, "&count=10000")?;
+    let found = consume(target, mine_at[0].1, "&count=10000")?;
     // In use, others may have put theirs between.
     let mine: Vec<_> =
-        found.into_iter().filter(|(offset, _)| places.iter().any(|p| p.1 == *offset)).collect();
-    let expected: Vec<_> = places.iter().map(|p| p.1).zip(payloads).collect();
+        found.into_iter().filter(|(offset, _)| mine_at.iter().any(|p| p.1 == *offset)).collect();
+    let expected: Vec<_> = mine_at.iter().map(|p| p.1).zip(payloads).collect();
     equal("what lies at those places", &mine, &expected)?;
     let reply = target.post(queue(target)?, "/produce?partition=0", RECORDS, b"")?;
-    equal("places of no records", &expect(&reply, 200)?.json()?, &json!({"records": []}))
+    equal("places of no records", &places(expect(&reply, 200)?)?, &Vec::new())
 }
 
 fn client_ids(target: &Target) -> Check {
@@ -341,9 +341,19 @@ fn consume(target: &Target, offset: u64, limits: &str) -> Result<Vec<(u64, Vec<u
 
 fn places(reply: &Reply) -> Result<Vec<(u32, u64)>, String> {
     let body = reply.json()?;
-    let place = |p: &Value| Some((u32::try_from(p["partition"].as_u64()?).ok()?, p["offset"].as_u64()?));
-    let all = body["records"].as_array().and_then(|all| all.iter().map(place).collect());
-    all.ok_or(format!("expected records with partition and offset, got {body}"))
+    let all = places_in(&body);
+    all.ok_or(format!("expected partition, offset and count, and as many offsets if any, got {body}"))
+}
+
+/// Neighbours from `offset` on, unless they are listed.
+fn places_in(body: &Value) -> Option<Vec<(u32, u64)>> {
+    let partition = u32::try_from(body["partition"].as_u64()?).ok()?;
+    let (offset, count) = (body["offset"].as_u64()?, body["count"].as_u64()?);
+    let offsets: Vec<u64> = match body.get("offsets") {
+        None => (offset..offset + count).collect(),
+        Some(listed) => listed.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?,
+    };
+    (offsets.len() as u64 == count).then(|| offsets.into_iter().map(|offset| (partition, offset)).collect())
 }
 
 fn only_place(reply: &Reply) -> Result<(u32, u64), String> {
