@@ -85,7 +85,7 @@ fn what_is_written_is_the_golden_log() {
 fn the_golden_log_is_read_as_it_was_written() {
     let (log, recovery) = open(&read_golden(segment::VERSION), small());
     assert_eq!((recovery.records, &recovery.cut, &recovery.groups_lost), (45, &None, &None), "{recovery}");
-    holds(&log, flushes());
+    holds(&log, &flushes());
     assert_eq!(log.committed("storage", FIRST), Ok(Some(Offset(2))));
     assert_eq!(log.committed("other", FIRST), Ok(None));
     let mut producer = log.producer(Ack::Disk).unwrap();
@@ -97,7 +97,7 @@ fn the_golden_log_is_read_as_it_was_written() {
     assert_eq!(log.bounds(Partition(1)).unwrap().end, Offset(41), "it was there");
 }
 
-fn holds(log: &FileLog, flushes: Vec<Vec<(u32, Vec<u8>)>>) {
+fn holds(log: &FileLog, flushes: &[Vec<(u32, Vec<u8>)>]) {
     for partition in [0, 1] {
         let mine = flushes.iter().flatten().filter(|(p, _)| *p == partition);
         let expected: Vec<_> = (0..).zip(mine.map(|(_, payload)| payload.clone())).collect();
@@ -116,7 +116,7 @@ fn a_log_of_version_2_is_read_and_goes_on_in_a_segment_of_its_own() {
         let disk = disk.crash();
         let (log, recovery) = open(&disk, small());
         assert_eq!((recovery.records, &recovery.cut, &recovery.gaps[..]), (5, &None, &[][..]), "{recovery}");
-        holds(&log, flushes_v2());
+        holds(&log, &flushes_v2());
         let mut producer = log.producer(Ack::Disk).unwrap();
         producer.identify(KNOWN).unwrap();
         submit(&mut *producer, b"more").unwrap();
@@ -128,7 +128,7 @@ fn a_log_of_version_2_is_read_and_goes_on_in_a_segment_of_its_own() {
         assert_eq!(disk.content(&segment::name(2))[3], segment::VERSION);
         let mut flushes = flushes_v2();
         flushes.push(vec![(0, b"more".to_vec())]);
-        holds(&open(&disk, small()).0, flushes);
+        holds(&open(&disk, small()).0, &flushes);
         if !cut_short {
             return;
         }

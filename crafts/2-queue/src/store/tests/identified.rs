@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 /// As many as a test may take.
 const SEEDS: u64 = 1000;
-const IN_FLIGHT_MAX: u32 = IDENTIFIED_BATCHES_KEPT as u32;
 
 /// Sends a batch, and waits for it; where it lies.
 fn send(log: &FileLog, producer: u64, sequence: u32, records: &[&[u8]]) -> Result<Vec<u64>, LogError> {
@@ -226,7 +225,7 @@ impl Stream {
     /// Sends the next batch, one that is made for that if all were sent. At most so many are under way as the log remembers.
     fn send(&mut self, by: &mut dyn Producer) -> Result<(), LogError> {
         if self.sent == self.made {
-            if self.made - self.answered == IN_FLIGHT_MAX {
+            if (self.made - self.answered) as usize == IDENTIFIED_BATCHES_KEPT {
                 return Ok(());
             }
             self.made += 1;

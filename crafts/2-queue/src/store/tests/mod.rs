@@ -38,8 +38,7 @@ fn open(disk: &SimDisk, config: LogConfig) -> (FileLog, Recovery) {
 }
 
 fn config() -> LogConfig {
-    // Frames are as long as what is in them.
-    LogConfig { codec: Codec::Raw, ..LogConfig::for_groups(&["storage"]) }
+    LogConfig::for_groups(&["storage"])
 }
 
 fn submit(producer: &mut dyn Producer, payload: &[u8]) -> Result<Ticket, LogError> {
