@@ -218,6 +218,8 @@ pub fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A little endian number at this place.
+///
 /// # Panics
 /// If the bytes end before.
 pub fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -102,8 +102,6 @@ struct Guards {
     head_first: bool,
     /// A frame says what was on disk when it was written: so damage is told from what was torn.
     synced_mark: bool,
-    /// A segment begins with the identified batches of those before it.
-    batches: bool,
 }
 
 impl Guards {
@@ -114,7 +112,6 @@ impl Guards {
         announced: true,
         head_first: true,
         synced_mark: true,
-        batches: true,
     };
 
     fn seed(self, salt: u64) -> u32 {

@@ -9,6 +9,9 @@
 //! A batch of an identified producer is one frame, and its head says whose it is: so the table of those batches
 //! ([`queue::batches`]) follows from the frames, through every crash.
 
+#[cfg(test)]
+mod tests;
+
 use queue::{
     codec::{self, Codec},
     frame::{CODEC_RAW, HEAD_BYTES},

@@ -92,6 +92,8 @@ pub struct NodeConfig {
     pub token: Option<String>,
     /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
     pub partitions: Option<u32>,
+    /// A member of a consumer group that was silent for so long is expelled. `None`: as the log has it.
+    pub heartbeat_timeout: Option<Duration>,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -121,6 +123,7 @@ impl NodeConfig {
             slots: Slots::default(),
             token: None,
             partitions: None,
+            heartbeat_timeout: None,
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),

@@ -170,7 +170,7 @@ impl Segments {
         let table = Table { known_until: 0, next: next.clone() };
         let mut first = epoch_frame(seed, tail.sequence, tail.epoch, header.created_ms, &table);
         let mut sequence = tail.sequence + 1;
-        if !tail.batches.is_empty() && self.guards.batches {
+        if !tail.batches.is_empty() {
             let head = Head { sequence, epoch: header.epoch, time_ms: header.created_ms, ..Head::default() };
             first.extend(frame_of_ours(Kind::Batches, seed, head, &tail.batches.encode()));
             sequence += 1;

@@ -2,13 +2,11 @@
 
 use super::*;
 use crate::disk::Disk;
-use contracts::queue::{Ack, Identity};
+use contracts::queue::Ack;
 use std::{fs, path::PathBuf};
 
 const FILES: [&str; 3] = ["00000000000000000000.log", "00000000000000000001.log", "groups"];
 const SEED: u64 = 4711;
-/// Who sends the second flush of the golden log.
-const KNOWN: Identity = Identity { producer: 0xC0FFEE, sequence: 9 };
 
 fn golden(version: u8, name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata")).join(format!("log-v{version}")).join(name)
@@ -26,35 +24,23 @@ fn read_golden(version: u8) -> SimDisk {
 }
 
 fn small() -> LogConfig {
-    LogConfig { segment_bytes_max: 1700, partitions: 2, codec: Codec::Lz4, ..config() }
+    LogConfig { segment_bytes_max: 1700, partitions: 2, ..config() }
 }
 
-/// Three records for two partitions, a batch of an identified producer that packs well, a record that does not fit the
-/// first segment, one more.
+/// A flush of three records for two partitions, one of a record, one of a long record.
 fn flushes() -> Vec<Vec<(u32, Vec<u8>)>> {
     vec![
         vec![(0, b"one".to_vec()), (1, b"other".to_vec()), (0, Vec::new())],
-        vec![(1, b"the same again".to_vec()); 40],
         vec![(0, (0..=255).collect())],
         vec![(0, b"four".to_vec())],
     ]
-}
-
-/// What the golden log of version 2 holds, which knew no batches.
-fn flushes_v2() -> Vec<Vec<(u32, Vec<u8>)>> {
-    let mut flushes = flushes();
-    flushes.remove(1);
-    flushes
 }
 
 fn written() -> SimDisk {
     let disk = SimDisk::new(1);
     let (log, _) = open_guarded(&disk, SEED, Guards::ALL, small()).unwrap();
     let mut producer = log.producer(Ack::Os).unwrap();
-    for (number, flush) in flushes().into_iter().enumerate() {
-        if number == 1 {
-            producer.identify(KNOWN).unwrap();
-        }
+    for flush in flushes() {
         for (partition, payload) in flush {
             producer.submit(NewRecord { partition: Partition(partition), payload: &payload }).unwrap();
         }
@@ -66,8 +52,6 @@ fn written() -> SimDisk {
     disk
 }
 
-/// A new version of the LZ4 library may pack otherwise: then what is written here changes, and the golden log must still be
-/// read. It is written anew with `QUEUE_WRITE_GOLDEN` set.
 #[test]
 fn what_is_written_is_the_golden_log() {
     let disk = written();
@@ -84,17 +68,10 @@ fn what_is_written_is_the_golden_log() {
 #[test]
 fn the_golden_log_is_read_as_it_was_written() {
     let (log, recovery) = open(&read_golden(segment::VERSION), small());
-    assert_eq!((recovery.records, &recovery.cut, &recovery.groups_lost), (45, &None, &None), "{recovery}");
+    assert_eq!((recovery.records, &recovery.cut, &recovery.groups_lost), (5, &None, &None), "{recovery}");
     holds(&log, &flushes());
     assert_eq!(log.committed("storage", FIRST), Ok(Some(Offset(2))));
     assert_eq!(log.committed("other", FIRST), Ok(None));
-    let mut producer = log.producer(Ack::Disk).unwrap();
-    producer.identify(KNOWN).unwrap();
-    for (partition, payload) in &flushes()[1] {
-        producer.submit(NewRecord { partition: Partition(*partition), payload }).unwrap();
-    }
-    producer.flush().unwrap();
-    assert_eq!(log.bounds(Partition(1)).unwrap().end, Offset(41), "it was there");
 }
 
 fn holds(log: &FileLog, flushes: &[Vec<(u32, Vec<u8>)>]) {
@@ -116,9 +93,8 @@ fn a_log_of_version_2_is_read_and_goes_on_in_a_segment_of_its_own() {
         let disk = disk.crash();
         let (log, recovery) = open(&disk, small());
         assert_eq!((recovery.records, &recovery.cut, &recovery.gaps[..]), (5, &None, &[][..]), "{recovery}");
-        holds(&log, &flushes_v2());
+        holds(&log, &flushes());
         let mut producer = log.producer(Ack::Disk).unwrap();
-        producer.identify(KNOWN).unwrap();
         submit(&mut *producer, b"more").unwrap();
         producer.wait(Ticket(1), PATIENCE).unwrap();
         drop((log, producer));
@@ -126,9 +102,9 @@ fn a_log_of_version_2_is_read_and_goes_on_in_a_segment_of_its_own() {
             assert_eq!(disk.content(name)[3], 2, "an old segment stays what it is");
         }
         assert_eq!(disk.content(&segment::name(2))[3], segment::VERSION);
-        let mut flushes = flushes_v2();
-        flushes.push(vec![(0, b"more".to_vec())]);
-        holds(&open(&disk, small()).0, &flushes);
+        let mut with_more = flushes();
+        with_more.push(vec![(0, b"more".to_vec())]);
+        holds(&open(&disk, small()).0, &with_more);
         if !cut_short {
             return;
         }

@@ -4,8 +4,6 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
-mod identified;
-mod stored;
 
 use super::{Guards, Segments, segment};
 use crate::{Codec, FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};

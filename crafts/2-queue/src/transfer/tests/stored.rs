@@ -146,9 +146,9 @@ fn damage_is_told_by_the_log_or_found_by_the_consumer() {
         (0..3).for_each(|i| one_record(&mut *producer, 0, &[i; 2000]));
         let second = stored(&log, FIRST, 1, FetchLimit { records_max: 1, ..FetchLimit::default() });
         let frame = bytes_of(&second.slices[0].slice);
-        let content = disk.content(&segment::name(0));
+        let content = disk.content(SEGMENT);
         let place = content.windows(frame.len()).position(|bytes| bytes == frame).unwrap();
-        disk.flip(&segment::name(0), place + at, 0);
+        disk.flip(SEGMENT, place + at, 0);
         let first = stored(&log, FIRST, 0, FetchLimit { records_max: 1, ..FetchLimit::default() });
         assert_eq!(read(&first, FIRST, 0, FetchLimit::default()).len(), 1, "what is before it is there");
         let told = log.fetch(FIRST, Offset(1), FetchLimit::default(), &mut Records::new());
