@@ -5,7 +5,10 @@
 use contracts::queue::{
     Ack, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Producer, Records, Ticket,
 };
-use platform::{Client, Node, NodeConfig, RemoteLog, Role};
+use platform::{
+    Node, NodeConfig, Role,
+    remote::{Client, RemoteLog},
+};
 use queue::wire;
 use std::{
     fs,
