@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
-use contracts::queue::{
-    Ack, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Producer, Records, Ticket,
-};
+use contracts::queue::{Ack, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Records, Ticket};
 use platform::{
     Node, NodeConfig, Role,
     remote::{Client, RemoteLog},
