@@ -55,7 +55,7 @@ struct Common {
     #[arg(long, value_name = "COUNT")]
     partitions: Option<u32>,
     /// When to answer 202: once the batch is in memory (lost with the process), at the operating system (survives
-    /// kill -9) or on disk (survives a power cut). Without it: os, or memory where the queue can no more.
+    /// kill -9) or on disk (survives a power cut). Without it: disk, or the most that the queue can.
     #[arg(long, value_enum)]
     ack: Option<AckArg>,
     /// Evaluate the rules every so many seconds.
