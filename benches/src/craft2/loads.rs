@@ -97,7 +97,7 @@ fn of_phases() -> Vec<Load> {
             less_is_better: true,
             ..load(
                 "crash",
-                ("lost", "% lost"),
+                ("lost", "% of acknowledged"),
                 phases(0..=6, &[]),
                 "`kill -9` in the middle of a producer's work: how much of what was acknowledged is gone",
             )
@@ -237,7 +237,9 @@ fn of_the_network() -> Vec<Load> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crate::course::phases_of;
+    use queue_phases::PHASES;
+    use std::{collections::BTreeSet, path::Path};
 
     #[test]
     fn every_load_has_a_name_of_its_own_and_somebody_to_put_under_it() {
@@ -245,5 +247,29 @@ mod tests {
         let names: BTreeSet<_> = loads.iter().map(|load| &load.name).collect();
         assert_eq!(names.len(), loads.len());
         assert!(loads.iter().all(|load| !load.subjects.is_empty()));
+    }
+
+    #[test]
+    fn each_phase_is_measured_under_the_load_that_shows_it_and_so_is_the_one_before() {
+        let loads = craft2();
+        let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crafts/phases.toml");
+        let phases = phases_of(&table, 2).unwrap();
+        assert_eq!(phases.iter().map(|phase| phase.number).collect::<Vec<_>>(), (0..=6).collect::<Vec<_>>());
+        for phase in &phases[1..] {
+            let load = loads.iter().find(|load| load.name == phase.load).unwrap();
+            let is_measured = |number: u32| load.subjects.contains(&format!("phase{number}"));
+            assert!(is_measured(phase.number) && is_measured(phase.number - 1), "{}", phase.slug);
+            assert_eq!(phase.predict.as_ref().unwrap().unit, load.unit, "{}", phase.slug);
+        }
+    }
+
+    #[test]
+    fn the_last_is_the_last_and_every_phase_can_be_opened() {
+        assert_eq!(PHASES.last().map(|phase| phase.name), Some(LAST));
+        let named = |subject: &String| subject.starts_with("phase");
+        let subjects = craft2().into_iter().flat_map(|load| load.subjects).filter(named);
+        for subject in subjects {
+            assert!(PHASES.iter().any(|phase| phase.name == subject), "{subject}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use contracts::queue::{Ack, FetchLimit, Log, NewRecord, Offset, Partition, Producer, Records, Ticket};
-use queue::{FileLog, LogConfig};
+use queue::LogConfig;
+use queue_phases::{CountedLog, Opened, PHASES};
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::loads::{LAST, MESSAGE_BYTES};
+use super::loads::MESSAGE_BYTES;
 
 /// Nothing here is waited for longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -15,13 +16,12 @@ const MESSAGES: usize = 1000;
 /// An open log, and what only it knows.
 pub struct Subject {
     /// The log.
-    pub log: Arc<dyn Log>,
-    syncs: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub log: Arc<dyn CountedLog>,
 }
 
 /// Whether there is a log of this name.
 pub fn is_there(name: &str) -> bool {
-    name == LAST
+    PHASES.iter().any(|phase| phase.name == name)
 }
 
 /// How a log is to be.
@@ -57,15 +57,15 @@ impl Subject {
             heartbeat_timeout: setting.heartbeat_timeout.unwrap_or(default.heartbeat_timeout),
             ..default
         };
-        anyhow::ensure!(name == LAST, "there is no log {name:?}");
-        let (log, _) = FileLog::open(dir, config)?;
-        let asked = log.clone();
-        Ok(Self { log: Arc::new(log), syncs: Box::new(move || asked.syncs()) })
+        let phase = PHASES.iter().find(|phase| phase.name == name);
+        let phase = phase.with_context(|| format!("there is no log {name:?}"))?;
+        let Opened { log, .. } = (phase.open)(dir, config)?;
+        Ok(Self { log })
     }
 
     /// How often a file of it was synced since it was opened.
     pub fn syncs(&self) -> u64 {
-        (self.syncs)()
+        self.log.syncs()
     }
 
     /// The strongest promise that it can make.
@@ -190,7 +190,7 @@ pub fn read_all(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::loads::LAST, *};
     use std::collections::BTreeSet;
 
     #[test]

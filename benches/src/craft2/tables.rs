@@ -240,7 +240,7 @@ mod tests {
             (None, Verdict::Gains),
             "of nothing there is no multiple"
         );
-        assert_eq!(steps[0].unit, "% lost");
+        assert_eq!(steps[0].unit, "% of acknowledged");
         assert!((steps[1].gain.unwrap().median - 4.01).abs() < 1e-9);
         assert_eq!(steps[1].verdict, Verdict::Gains);
     }

@@ -214,7 +214,7 @@ impl Run {
     fn begin() -> Result<Self> {
         let (begun, started_at) = (Instant::now(), jiff::Timestamp::now().to_string());
         let root = root()?;
-        let course = course::phases_of(&root.join("crafts/phases.toml"), 2).unwrap_or_default();
+        let course = course::phases_of(&root.join("crafts/phases.toml"), 2)?;
         allow_many_files()?;
         Ok(Self { begun, started_at, root, course })
     }
