@@ -96,7 +96,7 @@ fn of_phases() -> Vec<Load> {
         Load {
             less_is_better: true,
             ..load(
-                "crash",
+                "kill-9",
                 ("lost", "% of acknowledged"),
                 phases(0..=6, &[]),
                 "`kill -9` in the middle of a producer's work: how much of what was acknowledged is gone",
@@ -148,7 +148,7 @@ fn of_phases() -> Vec<Load> {
             "one producer, 1,000 messages a commit, acknowledged at `disk`",
         ),
         load(
-            "eight",
+            "eight-thousand",
             rate,
             phases(2..=6, &["raw"]),
             "8 producers of 1,000 messages each, acknowledged at `disk`, and all wait together",
@@ -159,6 +159,15 @@ fn of_phases() -> Vec<Load> {
 fn of_the_last() -> Vec<Load> {
     let speed = ("throughput", "MiB/s");
     vec![
+        Load {
+            less_is_better: true,
+            ..load(
+                "compressed",
+                ("log_bytes_per_message", "B a message"),
+                phases([5, 6], &[]),
+                "one producer, 1,000 messages a commit: what the log writes for 128 bytes, and what that costs",
+            )
+        },
         load(
             "one-of-64",
             speed,

@@ -40,8 +40,8 @@ impl Shape {
         let (producers, messages) = match load {
             "single" => (1, 1),
             "sixty-four" => (64, 1),
-            "thousand" => (1, 1000),
-            "eight" => (8, 1000),
+            "thousand" | "compressed" => (1, 1000),
+            "eight-thousand" => (8, 1000),
             other => anyhow::bail!("there is no load {other:?}"),
         };
         Ok(Self { producers, messages, partitions: 1 })
