@@ -51,6 +51,7 @@ pub fn program_of(subject: &str) -> Option<&'static str> {
 /// What a subject is that is neither a phase nor somebody else's.
 pub fn title_of(subject: &str) -> &'static str {
     match subject {
+        PACKED => "phase 6, told to pack",
         "raw" => "the same bytes into a file that has its blocks, a sync each",
         "alone" => "a log of one partition",
         "shared" => "a log of 64 partitions",
@@ -63,6 +64,9 @@ pub fn title_of(subject: &str) -> &'static str {
         _ => "",
     }
 }
+
+/// The same, told to pack what it is given.
+pub const PACKED: &str = "packed";
 
 /// All loads of craft 2: first those that its phases need, in their order; then those of its goals.
 pub fn craft2() -> Vec<Load> {
@@ -137,8 +141,8 @@ fn of_phases() -> Vec<Load> {
             ..load(
                 "fetch",
                 ("throughput", "MiB/s"),
-                phases(3..=6, &[]),
-                "a reader sends the whole log to a loopback socket, in what the producers submitted",
+                phases(3..=6, &[PACKED]),
+                "a reader sends the whole log to a loopback socket; counted is what the producers submitted",
             )
         },
         load(
@@ -165,7 +169,7 @@ fn of_the_last() -> Vec<Load> {
                 "compressed",
                 ("log_bytes_per_message", "B a message"),
                 phases([5, 6], &[]),
-                "one producer, 1,000 messages a commit: what the log writes for 128 bytes, and what that costs",
+                "one producer, 1,000 messages a commit: what the log writes for 128 bytes; phase 6 is told to pack",
             )
         },
         load(
@@ -225,7 +229,7 @@ fn of_the_network() -> Vec<Load> {
         over(load(
             "fetch-http",
             ("throughput", "MiB/s"),
-            names(&[LAST]),
+            names(&[LAST, PACKED]),
             "`GET /consume` of stored frames over loopback, from a log of 256 MiB in the page cache",
         )),
         over(load(

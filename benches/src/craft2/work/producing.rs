@@ -13,6 +13,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use contracts::queue::Partition;
+use queue::Codec;
 use std::{
     fs::File,
     os::unix::fs::FileExt,
@@ -64,6 +65,7 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
     let forgets = recycles || number == 0;
     let setting = Setting {
         partitions: shape.partitions,
+        codec: if task.load == "compressed" { Codec::Lz4 } else { Codec::Raw },
         retention_bytes_max: forgets.then_some(RETENTION_BYTES),
         ..Setting::default()
     };
