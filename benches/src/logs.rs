@@ -3,8 +3,8 @@
 use contracts::{
     BatchView,
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Assignment, Bounds, FetchLimit, GroupStatus, Identity, Log, LogError, Membership, NewRecord,
+        Offset, Partition, Placed, Producer, Records, Stored, Ticket,
     },
 };
 use std::{
@@ -76,7 +76,11 @@ impl Log for TallyLog {
         forgotten()
     }
 
-    fn heartbeat(&self, _: &Membership) -> Result<(), LogError> {
+    fn heartbeat(&self, _: &Membership) -> Result<u64, LogError> {
+        forgotten()
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
         forgotten()
     }
 
@@ -196,8 +200,37 @@ impl Log for SlowLog {
         self.log.subscribe(group, member)
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.log.rejoin(membership)
+    }
+
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
         self.log.heartbeat(membership)
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.log.leave(membership)
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        self.log.assign(group, assignment)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        self.log.groups()
+    }
+
+    fn group_members_max(&self) -> usize {
+        self.log.group_members_max()
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        self.log.fetch_stored(partition, from, limit)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
@@ -222,6 +255,10 @@ struct SlowProducer {
 }
 
 impl Producer for SlowProducer {
+    fn identify(&mut self, identity: Identity) -> Result<(), LogError> {
+        self.producer.identify(identity)
+    }
+
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         self.submitted = self.producer.submit(record)?;
         self.waiting_bytes += record.payload.len();

@@ -100,7 +100,11 @@ impl Consumer<'_> {
         for partition in membership.partitions.clone() {
             self.copy(membership, partition, FetchLimit { wait, ..FetchLimit::default() }, total)?;
         }
-        self.log.heartbeat(membership).map_err(Failure::Log)
+        let generation = self.log.heartbeat(membership).map_err(Failure::Log)?;
+        if generation != membership.generation {
+            *membership = self.log.rejoin(membership).map_err(Failure::Log)?;
+        }
+        Ok(())
     }
 
     /// From the committed offset on: fetch, write, sync, commit.

@@ -8,8 +8,8 @@
 use contracts::{
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, MemberStatus, Membership, NewRecord, Offset,
+        Partition, PartitionLag, Placed, Producer, Records, Ticket,
     },
 };
 use std::{
@@ -50,6 +50,20 @@ struct Group {
     generation: u64,
     member: String,
     committed: Option<u64>,
+}
+
+impl Group {
+    /// Its one member, if somebody has subscribed. When it was last heard of is not kept.
+    fn status(&self) -> Vec<MemberStatus> {
+        let Self { generation, member, .. } = self;
+        let status = || MemberStatus {
+            member: member.clone(),
+            generation: *generation,
+            partitions: vec![PARTITION],
+            silent_ms: 0,
+        };
+        if member.is_empty() { Vec::new() } else { vec![status()] }
+    }
 }
 
 impl MemoryLog {
@@ -175,8 +189,20 @@ impl Log for MemoryLog {
         })
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
-        self.lock().group_of(membership).map(|_| ())
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
+        self.lock().group_of(membership).map(|group| group.generation)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        let state = self.lock();
+        let status = |(name, group): (&String, &Group)| GroupStatus {
+            group: name.clone(),
+            generation: group.generation,
+            members: group.status(),
+            partitions: vec![PartitionLag::of(PARTITION, group.committed.map(Offset), state.bounds())],
+            ..GroupStatus::default()
+        };
+        Ok(state.groups.iter().map(status).collect())
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {

@@ -20,6 +20,7 @@ pub mod selector;
 pub mod time;
 
 pub mod alert;
+pub mod file;
 pub mod http;
 pub mod ingest;
 pub mod openapi;

@@ -37,6 +37,12 @@ pub const FETCH_BYTES_MAX: usize = 32 << 20;
 pub const GROUPS_MAX: usize = 1_000;
 /// Longest name of a consumer group or of a member.
 pub const GROUP_NAME_BYTES_MAX: usize = 128;
+/// Most members of a consumer group. Beyond: 429.
+pub const GROUP_MEMBERS_MAX: usize = 256;
+/// How many of its last batches of a partition an identified producer may send again.
+pub const IDENTIFIED_BATCHES_KEPT: usize = 5;
+/// Most pairs of an identified producer and a partition that a log remembers; those that were silent longest are forgotten.
+pub const IDENTIFIED_PRODUCERS_MAX: usize = 4_096;
 
 /// Longest query text. Beyond: 400.
 pub const QUERY_BYTES_MAX: usize = 16 << 10;

@@ -8,6 +8,7 @@
 //! The promise: at least once, ordered within a partition, and what was acknowledged at a level survives what
 //! that level names. The model is Kafka's; deferred acknowledgement follows its group commit.
 
+use crate::file::FileSlice;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, task::Waker, time::Duration};
 
@@ -106,6 +107,47 @@ pub enum LogError {
     /// A bound on the number of groups.
     #[error("the log has {0} consumer groups already, which is the most")]
     TooManyGroups(usize),
+    /// A bound on the members of one group.
+    #[error("group {group:?} has {members_max} members already, which is the most")]
+    TooManyMembers {
+        /// The group.
+        group: String,
+        /// The limit.
+        members_max: usize,
+    },
+    /// An identified batch that is neither the producer's next nor one of its last: batches between are missing.
+    #[error(
+        "batch {asked} of producer {producer} in partition {} is out of sequence, the next is {expected}",
+        partition.0
+    )]
+    OutOfSequence {
+        /// The producer.
+        producer: u64,
+        /// Where to.
+        partition: Partition,
+        /// Its next batch there.
+        expected: u32,
+        /// What was sent.
+        asked: u32,
+    },
+    /// Records were lost to damage. What lies behind them can be read.
+    #[error(
+        "records {}..{} of partition {} are damaged: {why}; go on at {}",
+        from.0, next.0, partition.0, next.0
+    )]
+    Damaged {
+        /// The partition.
+        partition: Partition,
+        /// The first that cannot be read.
+        from: Offset,
+        /// The next that can.
+        next: Offset,
+        /// File, byte and what was found there.
+        why: String,
+    },
+    /// This log does not do that.
+    #[error("this log does not {0}")]
+    NotOffered(String),
     /// The log cannot go on. What was submitted and not settled has an unknown fate.
     #[error("the log failed: {0}")]
     Failed(String),
@@ -145,6 +187,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// [`LogError::NoSuchPartition`]; [`LogError::OffsetOutOfRange`] below the start or beyond the end;
+    /// [`LogError::Damaged`] if the record at `from` is: what lies before the damage is given first;
     /// [`LogError::Failed`].
     fn fetch(
         &self,
@@ -154,20 +197,76 @@ pub trait Log: Send + Sync {
         out: &mut Records,
     ) -> Result<(), LogError>;
 
-    /// Makes `member` part of `group` and gives it its partitions. A new generation begins: members of older
-    /// ones are fenced, and must subscribe again if they are still alive.
+    /// The same records as they lie in the log's files, for who knows their form. `None` if this log has no such form,
+    /// or none that would be worth while here.
     ///
     /// # Errors
-    /// [`LogError::BadName`], [`LogError::TooManyGroups`], [`LogError::Failed`].
+    /// As those of [`Log::fetch`].
+    fn fetch_stored(
+        &self,
+        _partition: Partition,
+        _from: Offset,
+        _limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        Ok(None)
+    }
+
+    /// How many members a group can share its partitions among. Where it is one, the last who subscribes is the member.
+    fn group_members_max(&self) -> usize {
+        1
+    }
+
+    /// Makes `member` part of `group` and gives it its partitions. A new generation begins. A former self, a member of
+    /// the same name, is fenced. The other members stay, and should [`Log::rejoin`]: until they do they keep what they
+    /// hold, and nobody else is given it.
+    ///
+    /// # Errors
+    /// [`LogError::BadName`], [`LogError::TooManyGroups`], [`LogError::TooManyMembers`], [`LogError::Failed`].
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError>;
 
-    /// Says that the member is alive.
+    /// Moves a member on to the group's current generation: it lets go of partitions that are not its own any more, and
+    /// gets those that nobody holds.
     ///
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError>;
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.heartbeat(membership).map(|_| membership.clone())
+    }
 
-    /// Records that everything before `next` is done. Lower than before is allowed: a group may rewind.
+    /// Says that the member is alive; returns the group's generation. If it is higher than the member's, the member
+    /// should rejoin.
+    ///
+    /// A member that has not said so for the log's heartbeat timeout is expelled, and its partitions are given to others.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`], [`LogError::Failed`].
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError>;
+
+    /// Gives everything that the member holds to the others, now.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`], [`LogError::Failed`].
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.heartbeat(membership).map(|_| ())
+    }
+
+    /// Says how a group's partitions are dealt out, from its next generation on.
+    ///
+    /// # Errors
+    /// [`LogError::BadName`], [`LogError::TooManyGroups`], [`LogError::Failed`].
+    fn assign(&self, _group: &str, _assignment: Assignment) -> Result<(), LogError> {
+        // One member gets all partitions, however they are dealt out.
+        Ok(())
+    }
+
+    /// All groups: their members, and how far they came.
+    ///
+    /// # Errors
+    /// [`LogError::Failed`].
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError>;
+
+    /// Records that everything before `next` is done. Lower than before is allowed: a group may rewind. Taken from who
+    /// holds the partition, also while it has not yet joined the current generation.
     ///
     /// # Errors
     /// [`LogError::Fenced`]; [`LogError::NoSuchPartition`]; [`LogError::OffsetOutOfRange`] beyond the end;
@@ -183,6 +282,16 @@ pub trait Log: Send + Sync {
 
 /// Appends to a log. Belongs to one thread.
 pub trait Producer: Send {
+    /// Makes what is submitted until the next flush, all of it to one partition, this producer's batch of that number.
+    /// A batch that the log has already is not appended again: its tickets settle, and its places are those of the
+    /// first time.
+    ///
+    /// # Errors
+    /// [`LogError::NotOffered`].
+    fn identify(&mut self, _identity: Identity) -> Result<(), LogError> {
+        Err(LogError::NotOffered("know batches again that it has already".to_owned()))
+    }
+
     /// Takes a copy of one record. Ordered within its partition after everything submitted to it before.
     ///
     /// # Errors
@@ -193,6 +302,7 @@ pub trait Producer: Send {
     /// Publishes what was submitted since the last flush.
     ///
     /// # Errors
+    /// [`LogError::OutOfSequence`]: the identified batch was not taken, its tickets never settle.
     /// [`LogError::Failed`]: what is not settled has an unknown fate, and must not be acknowledged.
     fn flush(&mut self) -> Result<(), LogError>;
 
@@ -213,6 +323,16 @@ pub trait Producer: Send {
 
     /// For those who cannot block: woken whenever [`Producer::settled`] may have moved.
     fn set_waker(&mut self, waker: Waker);
+}
+
+/// Who sends a batch, and the how manieth of theirs in its partition it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A number that the producer has drawn at random; never 0.
+    pub producer: u64,
+    /// One more than that of its batch before; after the largest comes 0. A producer that the log does not know may
+    /// begin anywhere.
+    pub sequence: u32,
 }
 
 /// A record to append. Opaque to the log; in this pipeline, a [`Batch`](crate::Batch) in binary form.
@@ -263,6 +383,86 @@ pub struct Membership {
     pub generation: u64,
     /// What this member is to read.
     pub partitions: Vec<Partition>,
+}
+
+/// How a group's partitions are dealt out to its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assignment {
+    /// Neighbours together, in the order of the members' names: easy to foresee, and moves many when one comes or goes.
+    Range,
+    /// Everybody keeps what they hold as far as that is fair.
+    #[default]
+    Sticky,
+}
+
+/// A group, seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: String,
+    /// Rises with every change of membership.
+    pub generation: u64,
+    /// How its partitions are dealt out.
+    pub assignment: Assignment,
+    /// How often its partitions were dealt out anew since the log was opened.
+    pub rebalances: u64,
+    /// Who is in it, by name.
+    pub members: Vec<MemberStatus>,
+    /// How far it came, by partition.
+    pub partitions: Vec<PartitionLag>,
+}
+
+/// A member of a group, seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub member: String,
+    /// The generation that it has joined.
+    pub generation: u64,
+    /// What it holds.
+    pub partitions: Vec<Partition>,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+}
+
+/// How far a group came in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLag {
+    /// The partition.
+    pub partition: Partition,
+    /// Where the group goes on; `None` if it never committed.
+    pub committed: Option<Offset>,
+    /// Where the next record will be.
+    pub end: Offset,
+    /// Records that are there and not committed.
+    pub lag: u64,
+}
+
+impl PartitionLag {
+    /// The lag of a group that has committed this of what the partition holds.
+    pub fn of(partition: Partition, committed: Option<Offset>, bounds: Bounds) -> Self {
+        let next = committed.unwrap_or(bounds.start).max(bounds.start);
+        Self { partition, committed, end: bounds.end, lag: bounds.end.0.saturating_sub(next.0) }
+    }
+}
+
+/// Frames of one partition as they lie in a log's files.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where they lie, in their order: each holds whole frames.
+    pub slices: Vec<StoredSlice>,
+    /// The offset behind their last record. The first frame may begin before what was asked for.
+    pub next: Offset,
+}
+
+/// Neighbours in one segment.
+#[derive(Clone, Debug)]
+pub struct StoredSlice {
+    /// Where.
+    pub slice: FileSlice,
+    /// What the checksums of the segment's frames begin with.
+    pub seed: u32,
 }
 
 /// Fetched records in one reusable buffer: no allocation a record.

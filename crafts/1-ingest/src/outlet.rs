@@ -115,7 +115,7 @@ pub fn reason_of(error: &LogError) -> Arc<str> {
 mod tests {
     use super::*;
     use contracts::queue::{
-        Bounds, FetchLimit, Membership, NewRecord, Offset, Partition, Placed, Records, Ticket,
+        Bounds, FetchLimit, GroupStatus, Membership, NewRecord, Offset, Partition, Placed, Records, Ticket,
     };
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -152,7 +152,11 @@ mod tests {
             Err(gone())
         }
 
-        fn heartbeat(&self, _: &Membership) -> Result<(), LogError> {
+        fn heartbeat(&self, _: &Membership) -> Result<u64, LogError> {
+            Err(gone())
+        }
+
+        fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
             Err(gone())
         }
 

@@ -7,8 +7,8 @@ use contracts::{
     TimestampMs,
     ingest::IngestConfig,
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
+        Placed, Producer, Records, Ticket,
     },
 };
 use ingest::{
@@ -118,7 +118,11 @@ impl Log for Discard {
         unreachable!("only produced to")
     }
 
-    fn heartbeat(&self, _: &Membership) -> Result<(), LogError> {
+    fn heartbeat(&self, _: &Membership) -> Result<u64, LogError> {
+        unreachable!("only produced to")
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
         unreachable!("only produced to")
     }
 

@@ -8,7 +8,7 @@
 
 use contracts::{
     limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX},
-    queue::{LogError, Membership, Partition},
+    queue::{GroupStatus, LogError, MemberStatus, Membership, Offset, Partition, PartitionLag},
 };
 use crc32c::crc32c;
 use std::{collections::BTreeMap, fmt::Write as _, io};
@@ -33,6 +33,24 @@ struct Group {
     member: String,
     /// By partition; those that it never committed are missing.
     committed: BTreeMap<u32, u64>,
+}
+
+impl Group {
+    fn members(&self, partitions: Vec<Partition>) -> Vec<MemberStatus> {
+        let Self { generation, member, .. } = self;
+        let status = || MemberStatus {
+            member: member.clone(),
+            generation: *generation,
+            partitions,
+            ..MemberStatus::default()
+        };
+        if member.is_empty() { Vec::new() } else { vec![status()] }
+    }
+
+    fn lag(&self, partition: Partition) -> PartitionLag {
+        let committed = self.committed.get(&partition.0).copied().map(Offset);
+        PartitionLag { partition, committed, ..PartitionLag::default() }
+    }
 }
 
 impl Groups {
@@ -89,6 +107,19 @@ impl Groups {
 
     pub(crate) fn committed(&self, name: &str, partition: Partition) -> Option<u64> {
         self.known.get(name)?.committed.get(&partition.0).copied()
+    }
+
+    /// All groups, as far as is known here: where the partitions end is not.
+    pub(crate) fn status(&self, partitions: u32) -> Vec<GroupStatus> {
+        let all = || (0..partitions).map(Partition);
+        let status = |(name, group): (&String, &Group)| GroupStatus {
+            group: name.clone(),
+            generation: group.generation,
+            members: group.members(all().collect()),
+            partitions: all().map(|partition| group.lag(partition)).collect(),
+            ..GroupStatus::default()
+        };
+        self.known.iter().map(status).collect()
     }
 
     /// Up to where every group is done in each partition; nothing is, if one of them never committed, or there is none.

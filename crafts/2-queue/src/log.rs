@@ -18,7 +18,10 @@ use crate::{
 };
 use contracts::{
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
-    queue::{Ack, Bounds, FetchLimit, Log, LogError, Membership, Offset, Partition, Producer, Records},
+    queue::{
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition, PartitionLag,
+        Producer, Records,
+    },
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
@@ -293,13 +296,23 @@ impl Log for FileLog {
         Ok(membership)
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
         self.shared().healthy()?;
         let mut saved = self.shared().groups.lock();
         saved.groups.check(membership)?;
         // So that the last commits before a pause are saved as well, though no other commit follows them.
         self.shared().save(&mut saved);
-        Ok(())
+        Ok(membership.generation)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        self.shared().healthy()?;
+        let mut all = self.shared().groups.lock().groups.status(self.partitions());
+        let view = self.shared().view.lock();
+        for lag in all.iter_mut().flat_map(|group| &mut group.partitions) {
+            *lag = PartitionLag::of(lag.partition, lag.committed, view.bounds(lag.partition.0 as usize));
+        }
+        Ok(all)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {

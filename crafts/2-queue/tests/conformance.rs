@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 use contracts::queue::{
-    Ack, Bounds, FetchLimit, Log, LogError, Membership, Offset, Partition, Producer, Records,
+    Ack, Assignment, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition, Producer,
+    Records, Stored,
 };
 use queue::{FileLog, LogConfig};
 use std::sync::Arc;
@@ -79,8 +80,37 @@ impl Log for Temporary {
         self.log.subscribe(group, member)
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.log.rejoin(membership)
+    }
+
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
         self.log.heartbeat(membership)
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.log.leave(membership)
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        self.log.assign(group, assignment)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        self.log.groups()
+    }
+
+    fn group_members_max(&self) -> usize {
+        self.log.group_members_max()
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        self.log.fetch_stored(partition, from, limit)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {

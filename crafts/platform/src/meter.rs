@@ -5,8 +5,8 @@ use contracts::{
     alert::{Alert, AlertError, AlertState, Alerter, Channel, Notification, Notifier, Rule, RuleStatus},
     query::{QueryEngine, QueryError, QueryValue, SeriesPoints, Steps},
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Assignment, Bounds, FetchLimit, GroupStatus, Identity, Log, LogError, Membership, NewRecord,
+        Offset, Partition, Placed, Producer, Records, Stored, Ticket,
     },
     storage::{Select, SelectStats, SeriesReader, SeriesWriter, Storage, StorageError, Visit},
 };
@@ -116,8 +116,37 @@ impl Log for Metered<dyn Log> {
         self.inner.subscribe(group, member)
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.inner.rejoin(membership)
+    }
+
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
         self.inner.heartbeat(membership)
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.inner.leave(membership)
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        self.inner.assign(group, assignment)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        self.inner.groups()
+    }
+
+    fn group_members_max(&self) -> usize {
+        self.inner.group_members_max()
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        self.inner.fetch_stored(partition, from, limit)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
@@ -135,6 +164,10 @@ struct MeteredProducer {
 }
 
 impl Producer for MeteredProducer {
+    fn identify(&mut self, identity: Identity) -> Result<(), LogError> {
+        self.inner.identify(identity)
+    }
+
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         let ticket = self.inner.submit(record)?;
         self.meters.queue_records.add(1);

@@ -3,8 +3,8 @@
 use contracts::{
     BatchView,
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
+        Placed, Producer, Records, Ticket,
     },
 };
 use parking_lot::Mutex;
@@ -171,7 +171,11 @@ impl Log for TestLog {
         unreachable!("a hand-over only produces")
     }
 
-    fn heartbeat(&self, _: &Membership) -> Result<(), LogError> {
+    fn heartbeat(&self, _: &Membership) -> Result<u64, LogError> {
+        unreachable!("a hand-over only produces")
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
         unreachable!("a hand-over only produces")
     }
 

@@ -6,8 +6,8 @@ use contracts::{
     http::percent_encode,
     limits::{BODY_BYTES_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket, put_payload,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
+        Placed, Producer, Records, Ticket, put_payload,
     },
 };
 use serde::Deserialize;
@@ -136,8 +136,18 @@ impl Log for RemoteLog {
         self.client.post_json("/subscribe", &asked).map_err(LogError::Failed)?.json(LogError::Failed)
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
-        self.client.post_json("/heartbeat", membership).map_err(LogError::Failed)?.success(LogError::Failed)
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
+        let answer = self.client.post_json("/heartbeat", membership).map_err(LogError::Failed)?;
+        answer.success(LogError::Failed).map(|()| membership.generation)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        #[derive(Deserialize)]
+        struct Groups {
+            groups: Vec<GroupStatus>,
+        }
+        let answer = self.client.get("/groups").map_err(LogError::Failed)?;
+        answer.json::<Groups, _>(LogError::Failed).map(|all| all.groups)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {

@@ -41,6 +41,7 @@ pub fn routes(log: &Arc<dyn Log>, draining: Shutdown) -> Vec<Route> {
         }),
         Route::new("queue", "GET", "/consume", with(consume)),
         Route::new("queue", "GET", "/topics", with(topics)),
+        Route::new("queue", "GET", "/groups", with(groups)),
         Route::new("queue", "POST", "/subscribe", with(subscribe)),
         Route::new("queue", "POST", "/heartbeat", with(heartbeat)),
         Route::new("queue", "POST", "/commit", with(commit)),
@@ -135,6 +136,10 @@ fn topics(log: &dyn Log, _: &Request<'_>) -> Result<Response, ApiError> {
     ))
 }
 
+fn groups(log: &dyn Log, _: &Request<'_>) -> Result<Response, ApiError> {
+    log.groups().map(|all| Response::json(200, &json!({ "groups": all }))).map_err(|e| refusal(&e))
+}
+
 #[derive(Deserialize)]
 struct Subscription {
     group: String,
@@ -167,7 +172,7 @@ impl Progress {
 
 fn heartbeat(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
     let progress: Progress = json_body(request)?;
-    log.heartbeat(&progress.membership()).map(|()| Response::status(204)).map_err(|e| refusal(&e))
+    log.heartbeat(&progress.membership()).map(|_| Response::status(204)).map_err(|e| refusal(&e))
 }
 
 fn commit(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {
@@ -197,6 +202,10 @@ fn refusal(error: &LogError) -> ApiError {
         LogError::Fenced { .. } => ApiError::of(409, "fenced", error),
         LogError::BadName(_) => ApiError::of(400, "bad_name", error),
         LogError::TooManyGroups(_) => ApiError::of(429, "too_many_groups", error).retry_after(60),
+        LogError::TooManyMembers { .. } => ApiError::of(429, "too_many_members", error).retry_after(60),
+        LogError::OutOfSequence { .. } => ApiError::of(409, "out_of_sequence", error),
+        LogError::Damaged { .. } => ApiError::of(410, "damaged", error),
+        LogError::NotOffered(_) => ApiError::of(501, "not_offered", error),
         LogError::Failed(_) => ApiError::of(500, "log_failed", error),
     }
 }

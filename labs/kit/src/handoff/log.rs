@@ -3,8 +3,8 @@
 use contracts::{
     BatchView,
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
+        Placed, Producer, Records, Ticket,
     },
 };
 use std::{
@@ -183,7 +183,11 @@ impl Log for TestLog {
         not_read()
     }
 
-    fn heartbeat(&self, _: &Membership) -> Result<(), LogError> {
+    fn heartbeat(&self, _: &Membership) -> Result<u64, LogError> {
+        not_read()
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
         not_read()
     }
 

@@ -3,8 +3,8 @@
 use contracts::{
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, Log, LogError, Membership, NewRecord, Offset, Partition, Placed, Producer,
-        Records, Ticket,
+        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
+        Placed, Producer, Records, Ticket,
     },
 };
 use std::{
@@ -206,8 +206,19 @@ impl Log for MemoryLog {
         })
     }
 
-    fn heartbeat(&self, membership: &Membership) -> Result<(), LogError> {
-        self.check_member(&self.shared.state.lock().unwrap(), membership)
+    fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
+        let state = self.shared.state.lock().unwrap();
+        self.check_member(&state, membership).map(|()| state.groups[&membership.group].generation)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
+        let state = self.shared.state.lock().unwrap();
+        let status = |(name, group): (&String, &Group)| GroupStatus {
+            group: name.clone(),
+            generation: group.generation,
+            ..GroupStatus::default()
+        };
+        Ok(state.groups.iter().map(status).collect())
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
