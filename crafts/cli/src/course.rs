@@ -79,7 +79,7 @@ fn list(json: bool) -> Result<ExitCode> {
 
 fn print_craft(craft: &Craft) {
     out!("craft {}: {}", craft.number, craft.title);
-    let width = |least, of: fn(&Phase) -> &str| {
+    let width = |least: usize, of: fn(&Phase) -> &str| {
         let longest = craft.phases.iter().map(|phase| of(phase).chars().count()).max().unwrap_or_default();
         least.max(longest + 2)
     };
