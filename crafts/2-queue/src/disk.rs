@@ -14,7 +14,7 @@ use std::{
 };
 
 /// The directory of one log.
-pub(crate) trait Disk: Send + Sync + fmt::Debug {
+pub trait Disk: Send + Sync + fmt::Debug {
     /// Where a file of this name lies: for messages.
     fn path(&self, name: &str) -> PathBuf;
     /// The names of all files, in no order.
@@ -32,7 +32,7 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
 }
 
 /// A file that is read and written at positions.
-pub(crate) trait DataFile: Send + Sync + fmt::Debug {
+pub trait DataFile: Send + Sync + fmt::Debug {
     /// Where it was when it was opened: for messages.
     fn path(&self) -> &Path;
     /// How long it is.
@@ -47,12 +47,13 @@ pub(crate) trait DataFile: Send + Sync + fmt::Debug {
 
 /// A directory of the operating system.
 #[derive(Debug)]
-pub(crate) struct RealDisk {
+pub struct RealDisk {
     dir: PathBuf,
 }
 
 impl RealDisk {
-    pub(crate) fn new(dir: &Path) -> Self {
+    /// This directory, which is there.
+    pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 }
@@ -121,7 +122,7 @@ impl DataFile for RealFile {
 }
 
 /// Makes a directory, and its name safe from a power cut.
-pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+pub fn make_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     // The parent of a path of one part is the directory that the process is in.
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -129,17 +130,17 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Locked by the process that has a log open.
-pub(crate) const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// Locks a directory for as long as the file is open.
-pub(crate) fn lock(dir: &Path) -> Result<File, TryLockError> {
+pub fn lock(dir: &Path) -> Result<File, TryLockError> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
     let file = file.map_err(TryLockError::Error)?;
     file.try_lock().map(|()| file)
 }
 
 /// Replaces a file as a whole: whoever finds it finds the old content or the new, also after a power cut.
-pub(crate) fn replace(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
+pub fn replace(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = unfinished(name);
     let file = disk.create(&unfinished)?;
     file.write_at(0, content)?;
@@ -149,7 +150,7 @@ pub(crate) fn replace(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result
 }
 
 /// All of a file; `None` if there is none.
-pub(crate) fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
+pub fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -160,7 +161,7 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Writes zeros, so that later writes find their blocks there and a sync has nothing but data to write.
-pub(crate) fn zero_fill(file: &dyn DataFile, from: u64, to: u64) -> io::Result<()> {
+pub fn zero_fill(file: &dyn DataFile, from: u64, to: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
@@ -172,7 +173,7 @@ pub(crate) fn zero_fill(file: &dyn DataFile, from: u64, to: u64) -> io::Result<(
 }
 
 /// Whether more room would have helped: the disk is full, or a quota or a limit on the size of files is reached.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
@@ -180,11 +181,11 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 const UNFINISHED: &str = ".tmp";
 
 /// What a file is called until it is whole.
-pub(crate) fn unfinished(name: &str) -> String {
+pub fn unfinished(name: &str) -> String {
     format!("{name}{UNFINISHED}")
 }
 
 /// Whether a file of this name never became whole.
-pub(crate) fn is_unfinished(name: &str) -> bool {
+pub fn is_unfinished(name: &str) -> bool {
     name.ends_with(UNFINISHED)
 }

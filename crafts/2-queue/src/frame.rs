@@ -40,21 +40,21 @@ const BODY_BYTES: usize = COUNT + 4;
 /// u32.
 const BODY_CHECKSUM: usize = BODY_BYTES + 4;
 /// Bytes of a head.
-pub(crate) const HEAD_BYTES: usize = BODY_CHECKSUM + 4;
+pub const HEAD_BYTES: usize = BODY_CHECKSUM + 4;
 
 const MAGIC: u8 = 0xF5;
 const VERSION: u8 = 2;
 /// Frames begin at multiples of this: who looks for one behind damage has fewer places to try.
-pub(crate) const ALIGN: usize = 8;
+pub const ALIGN: usize = 8;
 /// A frame takes no further record beyond this. Who reads from its middle reads all of it.
-pub(crate) const BODY_BYTES_MAX: usize = 256 << 10;
+pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// No body is longer: a record of the largest size and its length, or the index of a large segment.
 const ANY_BODY_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 20);
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Records.
     #[default]
     Data = 0,
@@ -65,36 +65,42 @@ pub(crate) enum Kind {
 }
 
 /// How a body is stored. One is reserved: 1, LZ4.
-pub(crate) const CODEC_RAW: u8 = 0;
+pub const CODEC_RAW: u8 = 0;
 
 /// What stands before a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) codec: u8,
-    pub(crate) kind: Kind,
+pub struct Head {
+    /// How the body is stored.
+    pub codec: u8,
+    /// What it holds.
+    pub kind: Kind,
     /// Offset of the first record.
-    pub(crate) base: u64,
+    pub base: u64,
     /// When it was written.
-    pub(crate) time_ms: u64,
+    pub time_ms: u64,
     /// One more than that of the frame before, whatever its partition.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
     /// All frames before this sequence were on disk when this one was written.
-    pub(crate) synced: u64,
+    pub synced: u64,
     /// Who wrote it, and the how manieth of theirs it is; zeros: nobody said. Kept for producers that repeat themselves.
-    pub(crate) producer: u64,
-    pub(crate) producer_sequence: u32,
+    pub producer: u64,
+    /// See [`Head::producer`].
+    pub producer_sequence: u32,
     /// Which opening of the log wrote it.
-    pub(crate) epoch: u32,
-    pub(crate) partition: u32,
+    pub epoch: u32,
+    /// Whose records these are.
+    pub partition: u32,
     /// Records in the body.
-    pub(crate) count: u32,
-    pub(crate) body_bytes: u32,
-    pub(crate) body_checksum: u32,
+    pub count: u32,
+    /// Bytes of the body.
+    pub body_bytes: u32,
+    /// Of the body as it is stored.
+    pub body_checksum: u32,
 }
 
 impl Head {
     /// Writes the head; `seed` is that of the segment.
-    pub(crate) fn put(&self, seed: u32, out: &mut [u8]) {
+    pub fn put(&self, seed: u32, out: &mut [u8]) {
         out[MAGIC_AT] = MAGIC;
         out[VERSION_AT] = VERSION;
         out[CODEC] = self.codec;
@@ -124,7 +130,7 @@ impl Head {
 
     /// Reads a head; `None` if this is none of the segment with this seed. Nothing is known of the body yet, but that
     /// its length was written by us.
-    pub(crate) fn parse(seed: u32, bytes: &[u8]) -> Option<Self> {
+    pub fn parse(seed: u32, bytes: &[u8]) -> Option<Self> {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
         if head[MAGIC_AT] != MAGIC || head[VERSION_AT] != VERSION {
             return None;
@@ -136,7 +142,7 @@ impl Head {
     }
 
     /// Reads a head that waits to be written, and has no checksum yet.
-    pub(crate) fn read(head: &[u8; HEAD_BYTES]) -> Option<Self> {
+    pub fn read(head: &[u8; HEAD_BYTES]) -> Option<Self> {
         let kind = match head[KIND] {
             0 => Kind::Data,
             1 => Kind::Epoch,
@@ -161,39 +167,42 @@ impl Head {
     }
 
     /// The head of this body.
-    pub(crate) fn of(kind: Kind, partition: u32, count: u32, body: &[u8]) -> Self {
+    ///
+    /// # Panics
+    /// If the body is 4 GiB or longer.
+    pub fn of(kind: Kind, partition: u32, count: u32, body: &[u8]) -> Self {
         let body_bytes = u32::try_from(body.len()).expect("a body is bounded far below 4 GiB");
         Self { kind, partition, count, body_bytes, body_checksum: crc32c(body), ..Self::default() }
     }
 
     /// Whether nothing in the body has changed since it was written.
-    pub(crate) fn fits(&self, body: &[u8]) -> bool {
+    pub fn fits(&self, body: &[u8]) -> bool {
         crc32c(body) == self.body_checksum
     }
 
     /// Bytes of the frame, to the begin of the next.
-    pub(crate) fn frame_bytes(&self) -> u64 {
+    pub fn frame_bytes(&self) -> u64 {
         (HEAD_BYTES as u64 + u64::from(self.body_bytes)).next_multiple_of(ALIGN as u64)
     }
 
     /// The offset behind its last record.
-    pub(crate) fn next_offset(&self) -> u64 {
+    pub fn next_offset(&self) -> u64 {
         self.base.saturating_add(u64::from(self.count))
     }
 }
 
 /// Gives a frame that waits to be written its first record's offset.
-pub(crate) fn set_base(frame: &mut [u8], base: u64) {
+pub fn set_base(frame: &mut [u8], base: u64) {
     frame[BASE..BASE + 8].copy_from_slice(&base.to_le_bytes());
 }
 
 /// What the checksums of a segment's frames begin with.
-pub(crate) fn seed(salt: u64) -> u32 {
+pub fn seed(salt: u64) -> u32 {
     crc32c(&salt.to_le_bytes())
 }
 
 /// A whole frame, as it lies in the file.
-pub(crate) fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
+pub fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; HEAD_BYTES];
     head.put(seed, &mut frame);
     frame.extend_from_slice(body);
@@ -202,7 +211,7 @@ pub(crate) fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// Appends a record to a body: its length, seven bits a byte and the lowest first, and its bytes.
-pub(crate) fn put_record(payload: &[u8], body: &mut Vec<u8>) {
+pub fn put_record(payload: &[u8], body: &mut Vec<u8>) {
     let mut left = payload.len();
     while left > 0x7F {
         body.push(left.to_le_bytes()[0] | 0x80);
@@ -213,12 +222,14 @@ pub(crate) fn put_record(payload: &[u8], body: &mut Vec<u8>) {
 }
 
 /// The records of a body, one after the other.
-pub(crate) struct RecordsIn<'b> {
+#[derive(Debug)]
+pub struct RecordsIn<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> RecordsIn<'b> {
-    pub(crate) fn new(body: &'b [u8]) -> Self {
+    /// Of a body that is not packed.
+    pub fn new(body: &'b [u8]) -> Self {
         Self { rest: body }
     }
 }
@@ -244,15 +255,19 @@ impl<'b> Iterator for RecordsIn<'b> {
     }
 }
 
+/// A little endian number at this place.
+///
 /// # Panics
 /// If the bytes end before.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
+/// A little endian number at this place.
+///
 /// # Panics
 /// If the bytes end before.
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 

@@ -1,81 +1,75 @@
 //! Craft 2: the log between ingest and storage.
 //!
-//! ```text
-//!  submit ─▶ batch ─▶ line ──────▶ tail ──────▶ segment files ──▶ walk ─▶ fetch
-//!           (its own) (all of them, (one writes  (page cache,     (pread)
-//!                      in order)     for all)     disk)
-//!                                     └──▶ view: what lies where ──▲
-//! ```
+//! [`FileLog`] is one sequence of frames for all partitions, in files. In comes what producers submit, out goes what
+//! consumers fetch; what was acknowledged at `os` survives `kill -9`, and at `disk` a power cut. `FORMAT.md` draws the
+//! bytes.
 //!
-//! [`FileLog`] is one sequence of frames for all partitions, cut into segment files. In comes what producers submit, out
-//! goes what consumers fetch; between them everything is in files, so that what was acknowledged at `os` survives
-//! `kill -9`, and at `disk` a power cut. `FORMAT.md` draws the bytes.
-//!
-//! The files, in the order of a record's way through them:
+//! Read [`slots`] first: it draws how a record travels through the four slots, each of which is one file here. Then the
+//! files in the order of a record's way:
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`log`] | the contract's `Log`; what the log's parts share |
+//! | [`log`] | the contract's `Log`: what fills the slots, put together |
 //! | `producer` | the contract's `Producer`: one thread's way in |
-//! | `pending` | what was submitted and is not written: a batch a producer, one line for all |
-//! | `frame` | the bytes of a frame: head, checksums, records |
-//! | `tail` | the one place that writes frames, grows files and rolls over to the next |
-//! | `sync` | group commit: one write and one fsync for everybody who waits |
-//! | `index`, `view` | which record lies in which file, for readers |
-//! | `walk`, `fetch` | from bytes to frames to records, everything checked |
-//! | `groups`, `retention` | who read how far; what nobody needs any more |
-//! | `segment` | a file's name and head |
-//! | `recovery`, `scan` | what a crash left, made whole again |
-//! | `disk` | what all of this needs of a disk |
+//! | [`transfer`] | slot: from records to a frame's body, and back |
+//! | [`frame`] | the bytes of a frame: head, checksums, records |
+//! | [`line`] | what was submitted and is not written: a batch a producer, one line for all |
+//! | [`commit`], [`wakers`] | slot: when the line is written and synced, and who waits for it |
+//! | [`marks`] | how far the log is written, and how far it is on disk |
+//! | [`store`] | slot: where records lie, how they are found again, and what a crash leaves |
+//! | [`groups`], [`offsets`] | slot: who reads which partition; and how far they came |
+//! | [`open`] | how a log is to be, and what is found when it is opened |
+//! | [`disk`], [`outside`] | what all of this needs of a disk, of clocks and of chance |
+//! | [`composition`] | what fills the slots |
 //!
 //! Invariants:
 //!
 //! * A record is visible to readers only after its write has returned, and acknowledged only after that.
-//! * All segments but the last are whole, end with their index, and have been synced.
-//! * A segment has its name only after its head is on disk, and frames only after its name is.
-//! * No record is taken by an opening that has not said, on disk, that it writes.
 //! * What stands in the line keeps its offsets and its order, whatever fails, until it is written.
-//! * A failed fsync breaks the log for good: the kernel may have dropped the pages, and a second fsync that succeeds
-//!   would say nothing about them.
+//! * A store that is broken stays broken until it is opened again.
 //!
-//! What it deliberately does not do yet: compress (a frame names its codec), refuse duplicates (a frame has room for its
-//! producer's number and sequence), share a group's partitions among members, replicate.
+//! What it deliberately does not do: know what a record is, or speak HTTP; replicate.
 
 #[cfg(not(unix))]
 compile_error!("the log reads and writes at positions, which needs a Unix");
+
+// So that a file of a slot reads the same wherever it stands.
+extern crate self as queue;
+
+pub mod slots;
 
 pub mod log;
 
 mod producer;
 
-mod pending;
+pub mod transfer;
 
-mod frame;
+pub mod frame;
 
-mod tail;
+pub mod line;
 
-mod sync;
+pub mod commit;
 
-mod index;
-mod view;
+pub mod wakers;
 
-mod fetch;
-mod walk;
+pub mod marks;
 
-mod groups;
-mod retention;
+pub mod store;
 
-mod segment;
+pub mod groups;
 
-mod recovery;
-mod scan;
+pub mod offsets;
 
-mod disk;
+pub mod open;
 
-pub use log::{FileLog, LogConfig};
-pub use recovery::{Cut, Gap, OpenError, Recovery};
+pub mod disk;
 
-#[cfg(test)]
-mod sim;
-#[cfg(test)]
-mod tests;
+pub mod outside;
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
+pub mod composition;
+
+pub use composition::{FileLog, NAME, TITLE};
+pub use open::{Cut, Gap, LogConfig, OpenError, Recovery};

@@ -1,181 +1,114 @@
-//! The contract's `Log`: opening, waiting, groups; and what the log's parts share.
+//! The contract's `Log`: what fills the slots, put together.
 //!
 //! A record stays until every group has committed past it, those that were declared at the opening even before they first
-//! subscribe; then its segment goes as a whole. Without any group everything stays. A log that has reached its bound takes
-//! nothing more: what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
+//! subscribe; then it may go. Without any group everything stays. A log that has reached its bound takes nothing more:
+//! what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
 
 use crate::{
-    disk::{self, Disk, RealDisk},
-    frame,
-    groups::Groups,
-    pending::Pending,
-    producer::FileProducer,
-    recovery::{self, OpenError, Opened, Recovery, io_error},
-    segment::SEGMENT_BYTES_MAX,
-    sync::Progress,
-    tail::Tail,
-    view::View,
+    disk,
+    line::Pending,
+    offsets::{self, Offsets},
+    open::{LogConfig, OpenError, Recovery, io_error},
+    outside::Outside,
+    producer::QueueProducer,
+    slots::{Commit, Groups, GroupsSetup, Journal, Store, Transfer},
 };
 use contracts::{
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition, PartitionLag,
-        Producer, Records,
+        Ack, Assignment, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition,
+        PartitionLag, Producer, Records, Stored,
     },
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
+    fmt,
     fs::{File, TryLockError},
-    hash::{BuildHasher, RandomState},
     io,
+    marker::PhantomData,
     path::Path,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-/// How much a log holds. Beyond: [`LogError::Full`].
-pub const RETAINED_BYTES_MAX: u64 = 16 << 30;
-/// Most partitions of a log.
-pub const PARTITIONS_MAX: u32 = 1024;
-/// How often the groups' file is written at most.
+/// How often the groups' file is written at most, but for new generations.
 const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that one fetch waits, whatever was asked for.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// How often segments that are too old are looked for within the age that they may reach.
+const LOOKS_IN_AN_AGE: u32 = 4;
 
-/// How a log is to be.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// Groups that hold the log from the start.
-    pub groups: Vec<String>,
-    /// How many partitions: at least as many as the log has, at most [`PARTITIONS_MAX`].
-    pub partitions: u32,
-    /// A segment is closed, and another begun, before it would pass this.
-    pub segment_bytes_max: u64,
-    /// All segments together; at least two of them. A log that is so large takes nothing more.
-    pub retained_bytes_max: u64,
-    /// A log that is larger drops its oldest segments, whoever has not read them.
-    pub retention_bytes_max: Option<u64>,
-    /// Segments whose newest record is older are dropped, whoever has not read them.
-    pub retention_age_max: Option<Duration>,
-}
-
-impl LogConfig {
-    /// A log of one partition that keeps every record until these groups have committed it.
-    pub fn for_groups(groups: &[&str]) -> Self {
-        Self {
-            groups: groups.iter().map(|name| (*name).to_owned()).collect(),
-            partitions: 1,
-            segment_bytes_max: SEGMENT_BYTES_MAX,
-            retained_bytes_max: RETAINED_BYTES_MAX,
-            retention_bytes_max: None,
-            retention_age_max: None,
-        }
-    }
-}
-
-/// One log in a directory of files, for all its partitions. Clones share it.
-#[derive(Clone)]
-pub struct FileLog {
-    handle: Arc<Handle>,
+/// One log in a directory, for all its partitions. Clones share it.
+pub struct Queue<S: Store, C: Commit, G: Groups, T> {
+    handle: Arc<Handle<S, C, G>>,
+    transfer: PhantomData<fn() -> T>,
 }
 
 /// What a log and its producers hold; when the last is dropped, the log is closed.
-pub(crate) struct Handle {
-    pub(crate) shared: Arc<Shared>,
-    /// The log's own thread: see `sync`.
-    own: Option<JoinHandle<()>>,
+pub(crate) struct Handle<S: Store, C: Commit, G: Groups> {
+    pub(crate) shared: Arc<Shared<S, C, G>>,
+    /// The log's own threads: one for the commit slot, one that looks after what only time brings.
+    own: Vec<JoinHandle<()>>,
 }
 
-/// What the log, its producers and its readers share.
+/// What the log, its producers and its own threads share.
 ///
-/// Locks are taken in the order `groups`, `tail`, `spares`, `pending`, `view`, and no file is read or written under those
-/// of `pending` and `view`, which everybody needs.
-pub(crate) struct Shared {
-    pub(crate) config: LogConfig,
-    pub(crate) outside: Outside,
-    groups: Mutex<SavedGroups>,
-    /// Held by who writes.
-    pub(crate) tail: Mutex<Tail>,
-    /// Files that wait to become segments again, by name.
-    pub(crate) spares: Mutex<Vec<String>>,
-    pub(crate) pending: Mutex<Pending>,
-    pub(crate) progress: Progress,
-    pub(crate) view: Mutex<View>,
-    /// Notified, with the view, when frames were written, and when the log broke.
-    pub(crate) appended: Condvar,
-    /// Whether the last write found no room.
-    pub(crate) full: AtomicBool,
+/// Locks are taken in the order groups, store, line; that of the line is held to copy bytes only.
+pub(crate) struct Shared<S, C, G> {
+    config: LogConfig,
+    outside: Arc<Outside>,
+    pub(crate) journal: Journal<S>,
+    pub(crate) commit: C,
+    groups: Mutex<SavedGroups<G>>,
+    care: Care,
     /// Counts producers: each gets a number.
     pub(crate) producers: AtomicU64,
-    /// Why nothing goes on, once that is so.
-    broken: OnceLock<String>,
     /// As long as it is open nobody else can open the log.
     _lock: Option<File>,
 }
 
-/// What comes from outside of the log: in tests all of it follows from a seed.
-pub(crate) struct Outside {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// Another number each time, which nobody can guess.
-    pub(crate) salt: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub(crate) guards: Guards,
-}
-
-impl Outside {
-    fn real(dir: &Path) -> Self {
-        let since_1970 = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self {
-            disk: Arc::new(RealDisk::new(dir)),
-            now_ms: Box::new(move || u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)),
-            // The keys of a hasher come from the system's randomness.
-            salt: Box::new(|| RandomState::new().hash_one(0_u8)),
-            guards: Guards::ALL,
-        }
-    }
-}
-
-/// What keeps recovery from taking for a record what is none. All of them, but for tests that show what each is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Guards {
-    /// A frame's sequence is one more than that of the frame before.
-    pub(crate) sequence: bool,
-    /// Checksums begin with the segment's salt.
-    pub(crate) salt: bool,
-    /// The epoch never falls …
-    pub(crate) epoch: bool,
-    /// … and is on disk before the first record that has it.
-    pub(crate) announced: bool,
-    /// A segment's head is on disk before it has its name.
-    pub(crate) head_first: bool,
-    /// A frame says what was on disk when it was written: so damage is told from what was torn.
-    pub(crate) synced_mark: bool,
-}
-
-impl Guards {
-    pub(crate) const ALL: Self = Self {
-        sequence: true,
-        salt: true,
-        epoch: true,
-        announced: true,
-        head_first: true,
-        synced_mark: true,
-    };
-
-    pub(crate) fn seed(self, salt: u64) -> u32 {
-        if self.salt { frame::seed(salt) } else { 0 }
-    }
-}
-
-struct SavedGroups {
-    groups: Groups,
-    /// When the file was last written.
+struct SavedGroups<G> {
+    groups: G,
+    /// What the file says, as far as is known.
+    text: Vec<u8>,
+    /// When it was last written.
     at: Option<Instant>,
 }
 
-impl FileLog {
+/// When what has changed in the groups is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Save {
+    Now,
+    /// Not more than once in [`GROUPS_INTERVAL`].
+    Soon,
+}
+
+/// For the thread that looks after what only time brings.
+#[derive(Default)]
+struct Care {
+    state: Mutex<CareState>,
+    called: Condvar,
+}
+
+#[derive(Default)]
+struct CareState {
+    /// Whether there may be something to do sooner than it thinks.
+    due: bool,
+    /// Whether it shall end.
+    closing: bool,
+}
+
+impl Care {
+    fn call(&self, closing: bool) {
+        let mut state = self.state.lock();
+        state.due = true;
+        state.closing |= closing;
+        self.called.notify_one();
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups, T: Transfer> Queue<S, C, G, T> {
     /// Opens the log in a directory, or begins one there; says what a crash had left.
     ///
     /// # Errors
@@ -189,45 +122,49 @@ impl FileLog {
         Self::open_on(Outside::real(dir), Some(lock), config)
     }
 
-    /// The same, on any disk.
-    pub(crate) fn open_on(
+    /// The same, on any disk. A lock is held for as long as the log is open.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(
         outside: Outside,
         lock: Option<File>,
-        mut config: LogConfig,
+        config: LogConfig,
     ) -> Result<(Self, Recovery), OpenError> {
-        if !(1..=PARTITIONS_MAX).contains(&config.partitions) {
-            return Err(OpenError::BadPartitions { asked: config.partitions, max: PARTITIONS_MAX });
-        }
-        config.retained_bytes_max = config.retained_bytes_max.max(2 * config.segment_bytes_max);
-        let Opened { view, tail, mut groups, spares, recovery, known_until, announced } =
-            recovery::open(&outside, &config)?;
-        groups.declare(&config.groups);
-        let path = outside.disk.path("");
-        let shared = Shared {
-            config,
-            outside,
-            groups: Mutex::new(SavedGroups { groups, at: None }),
-            pending: Mutex::new(Pending::new(view.next().to_vec())),
-            progress: Progress::default(),
-            tail: Mutex::new(tail),
-            spares: Mutex::new(spares),
-            view: Mutex::new(view),
-            appended: Condvar::new(),
-            full: AtomicBool::new(false),
-            producers: AtomicU64::new(0),
-            broken: OnceLock::new(),
-            _lock: lock,
-        };
-        if !announced {
-            shared.announce(known_until).map_err(|e| io_error(&path, io::Error::other(e)))?;
-        }
-        let handle = Handle::new(shared).map_err(|e| io_error(&path, e))?;
-        Ok((Self { handle: Arc::new(handle) }, recovery))
+        Self::open_with(outside, lock, config, S::open)
     }
 
+    /// The same, with a store that is opened in another way.
+    pub(crate) fn open_with(
+        outside: Outside,
+        lock: Option<File>,
+        config: LogConfig,
+        open: impl FnOnce(&Arc<Outside>, &LogConfig) -> Result<(S, Recovery), OpenError>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (config, outside) = (config.checked()?, Arc::new(outside));
+        let (store, mut recovery) = open(&outside, &config)?;
+        let next: Vec<u64> = (0..config.partitions).map(|p| store.bounds(Partition(p)).end.0).collect();
+        let groups = SavedGroups::open::<S>(&outside, &config, &next, &mut recovery)?;
+        let path = outside.disk.path("");
+        let shared = Shared {
+            journal: Journal { store, line: Mutex::new(Pending::new(next)) },
+            commit: C::default(),
+            groups: Mutex::new(groups),
+            care: Care::default(),
+            producers: AtomicU64::new(0),
+            config,
+            outside,
+            _lock: lock,
+        };
+        let handle = Handle::new(shared).map_err(|e| io_error(&path, e))?;
+        Ok((Self { handle: Arc::new(handle), transfer: PhantomData }, recovery))
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups, T> Queue<S, C, G, T> {
     /// How often a file of the log was synced since it was opened.
     pub fn syncs(&self) -> u64 {
-        self.shared().progress.syncs()
+        self.shared().journal.marks().syncs()
     }
 
     /// Where to begin to read what was written at a time, in milliseconds since 1970, or later: at or a little before
@@ -238,37 +175,40 @@ impl FileLog {
     pub fn offset_at(&self, partition: Partition, time_ms: u64) -> Result<Offset, LogError> {
         self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        Ok(Offset(self.shared().view.lock().offset_at(partition.0 as usize, time_ms)))
+        Ok(self.shared().journal.store.offset_at(partition, time_ms))
     }
 
     #[cfg(test)]
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
+    pub(crate) fn store(&self) -> &S {
+        &self.shared().journal.store
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared<S, C, G> {
         &self.handle.shared
     }
 }
 
-impl Log for FileLog {
+impl<S: Store, C: Commit, G: Groups, T: Transfer> Log for Queue<S, C, G, T> {
     fn partitions(&self) -> u32 {
         self.shared().config.partitions
     }
 
     fn ack_max(&self) -> Ack {
-        Ack::Disk
+        S::ACK_MAX
     }
 
     fn producer(&self, ack: Ack) -> Result<Box<dyn Producer>, LogError> {
         self.shared().healthy()?;
-        Ok(Box::new(FileProducer::new(self.handle.clone(), ack)))
+        if ack > S::ACK_MAX {
+            return Err(LogError::AckTooStrong { asked: ack, best: S::ACK_MAX });
+        }
+        Ok(Box::new(QueueProducer::<S, C, G, T>::new(self.handle.clone(), ack)))
     }
 
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
         self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        Ok(self.shared().view.lock().bounds(partition.0 as usize))
+        Ok(self.shared().journal.store.bounds(partition))
     }
 
     fn fetch(
@@ -279,83 +219,98 @@ impl Log for FileLog {
         out: &mut Records,
     ) -> Result<(), LogError> {
         out.clear();
-        self.shared().check_partition(partition)?;
-        let limit = FetchLimit {
-            records_max: limit.records_max.clamp(1, FETCH_RECORDS_MAX),
-            bytes_max: limit.bytes_max.min(FETCH_BYTES_MAX),
-            ..limit
-        };
-        self.shared().fetch(partition, from, limit, out)
+        let limit = within_bounds(limit);
+        let (shared, store) = (self.shared(), &self.shared().journal.store);
+        shared.when_there(partition, limit.wait, || {
+            store.fetch(partition, from, limit, T::unpack, out)?;
+            Ok((!out.is_empty()).then_some(()))
+        })?;
+        Ok(())
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        if !T::GIVES_STORED {
+            return Ok(None);
+        }
+        let limit = within_bounds(limit);
+        let store = &self.shared().journal.store;
+        self.shared().when_there(partition, limit.wait, || store.fetch_stored(partition, from, limit))
+    }
+
+    fn group_members_max(&self) -> usize {
+        G::MEMBERS_MAX
     }
 
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
-        self.shared().healthy()?;
-        let mut saved = self.shared().groups.lock();
-        let membership = saved.groups.subscribe(group, member, self.partitions())?;
-        self.shared().save(&mut saved);
+        let membership =
+            self.shared().with_groups(Save::Now, |groups, now_ms| groups.subscribe(group, member, now_ms))?;
+        // The first member of all has a deadline, which nobody knew of.
+        self.shared().care.call(false);
         Ok(membership)
     }
 
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.shared().with_groups(Save::Soon, |groups, now_ms| groups.rejoin(membership, now_ms))
+    }
+
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
-        self.shared().healthy()?;
-        let mut saved = self.shared().groups.lock();
-        saved.groups.check(membership)?;
-        // So that the last commits before a pause are saved as well, though no other commit follows them.
-        self.shared().save(&mut saved);
-        Ok(membership.generation)
+        self.shared().with_groups(Save::Soon, |groups, now_ms| groups.heartbeat(membership, now_ms))
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.shared().with_groups(Save::Now, |groups, now_ms| groups.leave(membership, now_ms))
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        self.shared().with_groups(Save::Now, |groups, now_ms| groups.assign(group, assignment, now_ms))
     }
 
     fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
-        self.shared().healthy()?;
-        let mut all = self.shared().groups.lock().groups.status(self.partitions());
-        let view = self.shared().view.lock();
+        let mut all = self.shared().with_groups(Save::Soon, |groups, now_ms| Ok(groups.status(now_ms)))?;
         for lag in all.iter_mut().flat_map(|group| &mut group.partitions) {
-            *lag = PartitionLag::of(lag.partition, lag.committed, view.bounds(lag.partition.0 as usize));
+            let bounds = self.shared().journal.store.bounds(lag.partition);
+            *lag = PartitionLag::of(lag.partition, lag.committed, bounds);
         }
         Ok(all)
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
-        self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        let mut saved = self.shared().groups.lock();
-        saved.groups.check(membership)?;
-        let bounds = self.shared().view.lock().bounds(partition.0 as usize);
-        if next > bounds.end {
-            return Err(LogError::OffsetOutOfRange { asked: next, bounds });
-        }
-        saved.groups.commit(&membership.group, partition, next.0);
-        self.shared().save(&mut saved);
-        self.shared().retire_consumed(&saved.groups.done(self.partitions()))
+        let store = &self.shared().journal.store;
+        self.shared().with_groups(Save::Soon, |groups, now_ms| {
+            groups.holds(membership, partition, now_ms)?;
+            let bounds = store.bounds(partition);
+            if next > bounds.end {
+                return Err(LogError::OffsetOutOfRange { asked: next, bounds });
+            }
+            groups.offsets_mut().commit(&membership.group, partition, next);
+            store.retire_consumed(&groups.offsets().done(self.partitions()))
+        })
     }
 
     fn committed(&self, group: &str, partition: Partition) -> Result<Option<Offset>, LogError> {
         self.shared().healthy()?;
         self.shared().check_partition(partition)?;
-        Ok(self.shared().groups.lock().groups.committed(group, partition).map(Offset))
+        Ok(self.shared().groups.lock().groups.offsets().committed(group, partition))
     }
 }
 
-impl Shared {
-    /// # Errors
-    /// Why the log is broken, if it is.
+fn within_bounds(limit: FetchLimit) -> FetchLimit {
+    FetchLimit {
+        records_max: limit.records_max.clamp(1, FETCH_RECORDS_MAX),
+        bytes_max: limit.bytes_max.min(FETCH_BYTES_MAX),
+        wait: limit.wait.min(WAIT_MAX),
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
     pub(crate) fn healthy(&self) -> Result<(), LogError> {
-        self.broken.get().map_or(Ok(()), |why| Err(LogError::Failed(why.clone())))
-    }
-
-    /// Breaks the log for good: opened again, it is whole again.
-    pub(crate) fn breaks(&self, path: &Path, error: &io::Error) -> LogError {
-        let why = self.broken.get_or_init(|| format!("{}: {error}", path.display()));
-        // Whoever looks right now has not seen it, and must be waiting before it is called.
-        drop(self.view.lock());
-        self.appended.notify_all();
-        self.progress.wake();
-        LogError::Failed(why.clone())
-    }
-
-    /// Whether it is worth while to ask before one takes a record.
-    pub(crate) fn may_be_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.journal.marks().healthy()
     }
 
     pub(crate) fn check_partition(&self, asked: Partition) -> Result<(), LogError> {
@@ -363,39 +318,156 @@ impl Shared {
         if asked.0 < partitions { Ok(()) } else { Err(LogError::NoSuchPartition { asked, partitions }) }
     }
 
-    /// Writes the groups' file, if it is time. That it cannot be written fails no commit: nothing is lost but after a
-    /// crash, and on a disk that is full commits are what makes room.
-    fn save(&self, saved: &mut SavedGroups) {
-        if saved.at.is_none_or(|at| at.elapsed() >= GROUPS_INTERVAL) {
-            self.save_now(saved);
+    /// What `look` finds; if it finds nothing, then after the next write, for as long as the reader waits.
+    fn when_there<R>(
+        &self,
+        partition: Partition,
+        wait: Duration,
+        mut look: impl FnMut() -> Result<Option<R>, LogError>,
+    ) -> Result<Option<R>, LogError> {
+        self.check_partition(partition)?;
+        let deadline = (!wait.is_zero()).then(|| Instant::now() + wait);
+        loop {
+            let seen = self.journal.marks().arrivals();
+            self.healthy()?;
+            let found = look()?;
+            let Some(deadline) = deadline.filter(|_| found.is_none()) else { return Ok(found) };
+            if !self.journal.marks().wait_for_arrival(seen, deadline) {
+                return Ok(None);
+            }
         }
     }
 
-    fn save_now(&self, saved: &mut SavedGroups) {
-        saved.at = Some(Instant::now());
-        saved.groups.save(|text| disk::replace(&*self.outside.disk, recovery::GROUPS, text.as_bytes()));
+    /// Does something with the groups, and has what has changed written: at once if it may be a new generation, which
+    /// must not begin again after a crash.
+    fn with_groups<R>(
+        &self,
+        save: Save,
+        act: impl FnOnce(&mut G, u64) -> Result<R, LogError>,
+    ) -> Result<R, LogError> {
+        self.healthy()?;
+        let mut saved = self.groups.lock();
+        let done = act(&mut saved.groups, (self.outside.uptime_ms)())?;
+        if save == Save::Now || saved.at.is_none_or(|at| at.elapsed() >= GROUPS_INTERVAL) {
+            saved.save::<S>(&self.outside);
+        }
+        Ok(done)
+    }
+
+    /// What only time brings: members that were silent for too long, segments that are too old.
+    fn care(&self) {
+        let mut state = self.care.state.lock();
+        while !state.closing {
+            state.due = false;
+            let next = MutexGuard::unlocked(&mut state, || self.look_after());
+            match next {
+                _ if state.due => {}
+                Some(at_most) => drop(self.care.called.wait_for(&mut state, at_most)),
+                None => self.care.called.wait(&mut state),
+            }
+        }
+    }
+
+    /// Returns after how long there may be something to do again.
+    fn look_after(&self) -> Option<Duration> {
+        if self.healthy().is_err() {
+            return None;
+        }
+        let now_ms = (self.outside.uptime_ms)();
+        let deadline =
+            self.with_groups(Save::Now, |groups, now_ms| Ok(groups.expire(now_ms))).unwrap_or_default();
+        let expires = deadline.map(|at| Duration::from_millis(at.saturating_sub(now_ms).max(1)));
+        let ages = self.config.retention_age_max.map(|age| {
+            self.journal.store.retire_by_policy();
+            age / LOOKS_IN_AN_AGE
+        });
+        expires.into_iter().chain(ages).min()
     }
 }
 
-impl Handle {
-    fn new(shared: Shared) -> io::Result<Self> {
+impl<G: Groups> SavedGroups<G> {
+    /// How far the groups came. What cannot be read is as if nobody had committed: records are read again.
+    fn open<S: Store>(
+        outside: &Outside,
+        config: &LogConfig,
+        ends: &[u64],
+        recovery: &mut Recovery,
+    ) -> Result<Self, OpenError> {
+        let path = outside.disk.path(offsets::FILE);
+        let found =
+            if S::ACK_MAX > Ack::Memory { disk::read(&*outside.disk, offsets::FILE) } else { Ok(None) };
+        let text = found.map_err(|e| io_error(&path, e))?;
+        let mut offsets = match text.as_deref().map(Offsets::decode) {
+            Some(Ok(offsets)) => offsets,
+            Some(Err(why)) => {
+                recovery.groups_lost = Some(format!("{}: {why}", path.display()));
+                Offsets::default()
+            }
+            None => Offsets::default(),
+        };
+        offsets.forget_beyond(ends);
+        offsets.declare(&config.groups);
+        let heartbeat_timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
+        let setup = GroupsSetup { partitions: config.partitions, heartbeat_timeout_ms };
+        Ok(Self { groups: G::new(setup, offsets), text: text.unwrap_or_default(), at: None })
+    }
+
+    /// Writes the file, if it would change. That it cannot be written fails no commit: nothing is lost but after a crash,
+    /// and on a disk that is full commits are what makes room. It is tried again the next time.
+    fn save<S: Store>(&mut self, outside: &Outside) {
+        self.at = Some(Instant::now());
+        let text = self.groups.offsets().encode().into_bytes();
+        let changed = S::ACK_MAX > Ack::Memory && text != self.text;
+        if changed && disk::replace(&*outside.disk, offsets::FILE, &text).is_ok() {
+            self.text = text;
+        }
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups> Handle<S, C, G> {
+    fn new(shared: Shared<S, C, G>) -> io::Result<Self> {
         let shared = Arc::new(shared);
+        let mut handle = Self { shared: shared.clone(), own: Vec::new() };
         let its = shared.clone();
-        let own = thread::Builder::new().name("log-sync".to_owned());
-        let own = own.spawn(move || its.commit_when_called())?;
-        Ok(Self { shared, own: Some(own) })
+        handle.own.push(
+            thread::Builder::new().name("log-sync".to_owned()).spawn(move || its.commit.run(&its.journal))?,
+        );
+        if G::MEMBERS_MAX > 1 || shared.config.retention_age_max.is_some() {
+            handle.own.push(thread::Builder::new().name("log-care".to_owned()).spawn(move || shared.care())?);
+        }
+        Ok(handle)
     }
 }
 
 /// A log that is closed is on disk, and knows how far its groups came. Others can open it then.
-impl Drop for Handle {
+impl<S: Store, C: Commit, G: Groups> Drop for Handle<S, C, G> {
     fn drop(&mut self) {
-        self.shared.progress.close();
-        let _ = self.own.take().map(JoinHandle::join);
-        if self.shared.healthy().is_ok() {
+        let Self { shared, own } = self;
+        shared.commit.close();
+        shared.care.call(true);
+        own.drain(..).for_each(|thread| drop(thread.join()));
+        if shared.healthy().is_ok() {
             // Nobody is left to be told of an error, and nothing was promised beyond what producers were told.
-            let _ = self.shared.commit();
-            self.shared.save_now(&mut self.shared.groups.lock());
+            let _ = shared.journal.append();
+            let _ = shared.journal.store.sync();
+            shared.groups.lock().save::<S>(&shared.outside);
         }
+    }
+}
+
+// By hand, since a derived one would ask for `S: Clone`, which the `Arc` around it does not need.
+impl<S: Store, C: Commit, G: Groups, T> Clone for Queue<S, C, G, T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), transfer: PhantomData }
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups, T> fmt::Debug for Queue<S, C, G, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.shared().outside.disk.path("");
+        f.debug_struct("Queue")
+            .field("path", &path)
+            .field("partitions", &self.shared().config.partitions)
+            .finish()
     }
 }

@@ -1,99 +1,105 @@
 //! The contract's `Producer`: one thread's way into the log.
 //!
-//! A flush at `os` writes everything that stands in the line, at `disk` it only joins the line: who waits, or the log's
-//! own thread, writes and syncs for all. At `memory` a flush does no less than at `os`: a write only copies into the page
-//! cache, and a producer that is dropped would take with it what it had promised.
+//! Records gather in the producer's own batch. What a flush does with it is the commit slot's matter; what has settled is
+//! looked up in how far that slot says the log has come.
 //!
 //! **When there is no room** (the disk, a quota, the log's own bound) what was published goes on waiting and does not
 //! settle; whoever waits, submits or flushes tries again. Until that succeeds nothing more is taken.
 
 use crate::{
+    line::{Batch, LINE_BYTES_MAX, Pending, Places, publish},
     log::Handle,
-    pending::{Batch, Places, publish},
+    slots::{Commit, Groups, Store, Transfer},
 };
 use contracts::{
     limits::RECORD_BYTES_MAX,
     queue::{Ack, LogError, NewRecord, Placed, Producer, Ticket},
 };
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
+    marker::PhantomData,
     sync::{Arc, atomic::Ordering},
     task::Waker,
     time::{Duration, Instant},
 };
 
-/// What waits beyond this is written without being asked: a caller that never flushes must not fill the memory.
-const PENDING_BYTES_MAX: usize = 16 << 20;
 /// The longest that one wait lasts, whatever was asked for.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// One thread's way into the log.
-pub(crate) struct FileProducer {
-    log: Arc<Handle>,
+pub(crate) struct QueueProducer<S: Store, C: Commit, G: Groups, T> {
+    log: Arc<Handle<S, C, G>>,
     ack: Ack,
     /// Which of the log's producers this is.
     number: u64,
-    batch: Batch,
+    own: Own<T>,
     submitted: Ticket,
     /// Everything up to here was safe when somebody last looked.
     settled: Ticket,
-    /// Batches that were published and were not safe then: their numbers, and the last ticket of each.
-    unsettled: VecDeque<(u64, Ticket)>,
-    places: Places,
     has_waker: bool,
 }
 
-impl FileProducer {
-    pub(crate) fn new(log: Arc<Handle>, ack: Ack) -> Self {
-        Self {
-            number: log.shared.producers.fetch_add(1, Ordering::Relaxed),
-            log,
-            ack,
-            batch: Batch::default(),
-            submitted: Ticket(0),
-            settled: Ticket(0),
-            unsettled: VecDeque::new(),
-            places: Places::default(),
-            has_waker: false,
-        }
-    }
+/// What was submitted and is not settled.
+struct Own<T> {
+    batch: Batch,
+    places: Places,
+    /// Batches that were published and were not safe when somebody last looked: their numbers, and the last ticket of each.
+    unsettled: VecDeque<(u64, Ticket)>,
+    transfer: PhantomData<fn() -> T>,
+}
 
-    /// Puts what was submitted into the line; returns how many bytes stand there.
-    fn publish(&mut self) -> usize {
+impl<T: Transfer> Own<T> {
+    /// Puts what was submitted into the line; returns how many bytes stand there, if it was anything.
+    fn publish(&mut self, pending: &Mutex<Pending>, submitted: Ticket) -> usize {
         if self.batch.is_empty() {
             return 0;
         }
-        let (batch, bytes) = publish(&self.log.shared.pending, &mut self.batch, &mut self.places);
-        self.unsettled.push_back((batch, self.submitted));
+        let (batch, bytes) = publish::<T>(pending, &mut self.batch, &mut self.places);
+        self.unsettled.push_back((batch, submitted));
         bytes
+    }
+}
+
+impl<S: Store, C: Commit, G: Groups, T: Transfer> QueueProducer<S, C, G, T> {
+    pub(crate) fn new(log: Arc<Handle<S, C, G>>, ack: Ack) -> Self {
+        let own = Own {
+            batch: Batch::default(),
+            places: Places::default(),
+            unsettled: VecDeque::new(),
+            transfer: PhantomData,
+        };
+        let number = log.shared.producers.fetch_add(1, Ordering::Relaxed);
+        Self { log, ack, number, own, submitted: Ticket(0), settled: Ticket(0), has_waker: false }
     }
 
     /// Up to where everything is safe now.
     fn look(&self) -> Ticket {
-        let reached = self.log.shared.progress.reached(self.ack);
-        let safe = self.unsettled.partition_point(|(batch, _)| *batch <= reached);
-        safe.checked_sub(1).map_or(self.settled, |last| self.unsettled[last].1)
+        let reached = self.log.shared.commit.reached(&self.log.shared.journal, self.ack);
+        let safe = self.own.unsettled.partition_point(|(batch, _)| *batch <= reached);
+        safe.checked_sub(1).map_or(self.settled, |last| self.own.unsettled[last].1)
     }
 
     /// Forgets what has settled.
     fn settle(&mut self) {
         self.settled = self.look();
-        while self.unsettled.front().is_some_and(|(_, ticket)| *ticket <= self.settled) {
-            self.unsettled.pop_front();
+        while self.own.unsettled.front().is_some_and(|(_, ticket)| *ticket <= self.settled) {
+            self.own.unsettled.pop_front();
         }
     }
 
     /// Makes room for a record, or refuses it.
     fn make_room(&mut self, bytes: usize) -> Result<(), LogError> {
-        if self.batch.bytes() + bytes > PENDING_BYTES_MAX {
-            self.publish();
-            self.log.shared.write()?;
+        let shared = &self.log.shared;
+        if self.own.batch.bytes() + bytes > LINE_BYTES_MAX {
+            self.own.publish(&shared.journal.line, self.submitted);
+            shared.commit.write(&shared.journal)?;
         }
-        if self.log.shared.may_be_full() { self.log.shared.write() } else { Ok(()) }
+        if shared.journal.marks().is_full() { shared.commit.write(&shared.journal) } else { Ok(()) }
     }
 }
 
-impl Producer for FileProducer {
+impl<S: Store, C: Commit, G: Groups, T: Transfer> Producer for QueueProducer<S, C, G, T> {
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         let NewRecord { partition, payload } = record;
         self.log.shared.healthy()?;
@@ -102,25 +108,20 @@ impl Producer for FileProducer {
             return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max: RECORD_BYTES_MAX });
         }
         self.make_room(payload.len())?;
-        self.batch.push(partition, payload);
+        self.own.batch.push(partition, payload);
         self.submitted.0 += 1;
-        self.places.submitted(self.submitted, partition);
+        self.own.places.submitted(self.submitted, partition);
         Ok(self.submitted)
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        self.log.shared.healthy()?;
-        let bytes = self.publish();
-        if self.ack != Ack::Disk || bytes > PENDING_BYTES_MAX {
-            match self.log.shared.write() {
-                // Nothing is lost: it waits, and is not settled.
-                Ok(()) | Err(LogError::Full) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let Self { log, own, submitted, .. } = self;
+        let shared = &log.shared;
+        shared.healthy()?;
+        shared.commit.flush(&shared.journal, self.ack, |line| own.publish(line, *submitted))?;
         self.settle();
-        if self.has_waker && !self.unsettled.is_empty() {
-            self.log.shared.progress.call();
+        if self.has_waker && !self.own.unsettled.is_empty() {
+            self.log.shared.commit.call();
         }
         Ok(())
     }
@@ -128,9 +129,9 @@ impl Producer for FileProducer {
     fn settled(&self) -> Result<Ticket, LogError> {
         self.log.shared.healthy()?;
         let settled = self.look();
-        if self.unsettled.back().is_some_and(|(_, last)| settled < *last) {
-            // Who polls waits for nobody, so that nobody would lead.
-            self.log.shared.progress.call();
+        if self.own.unsettled.back().is_some_and(|(_, last)| settled < *last) {
+            // Who polls waits for nobody, so that nobody would do the work.
+            self.log.shared.commit.call();
         }
         Ok(settled)
     }
@@ -139,9 +140,10 @@ impl Producer for FileProducer {
         let deadline = Instant::now() + at_most.min(WAIT_MAX);
         self.flush()?;
         // What was never submitted will not settle, however long one waits.
-        let batch = self.unsettled.iter().find(|(_, ticket)| *ticket >= upto.min(self.submitted));
+        let batch = self.own.unsettled.iter().find(|(_, ticket)| *ticket >= upto.min(self.submitted));
         if let Some((batch, _)) = batch {
-            self.log.shared.wait_until(self.ack, *batch, deadline)?;
+            let shared = &self.log.shared;
+            shared.commit.wait(&shared.journal, self.ack, *batch, deadline)?;
         }
         self.settle();
         Ok(self.settled)
@@ -149,21 +151,23 @@ impl Producer for FileProducer {
 
     fn placed(&mut self, out: &mut Vec<Placed>) {
         self.settle();
-        self.places.take(self.settled, out);
+        self.own.places.take(self.settled, out);
     }
 
     fn set_waker(&mut self, waker: Waker) {
         self.has_waker = true;
-        self.log.shared.progress.set_waker(self.number, Some(waker));
+        self.log.shared.commit.set_waker(self.number, Some(waker));
     }
 }
 
 /// What was published does not go with its producer.
-impl Drop for FileProducer {
+impl<S: Store, C: Commit, G: Groups, T> Drop for QueueProducer<S, C, G, T> {
     fn drop(&mut self) {
-        self.log.shared.progress.set_waker(self.number, None);
-        if self.unsettled.back().is_some_and(|(_, last)| self.look() < *last) {
-            self.log.shared.progress.call();
+        let commit = &self.log.shared.commit;
+        commit.set_waker(self.number, None);
+        let reached = commit.reached(&self.log.shared.journal, self.ack);
+        if self.own.unsettled.back().is_some_and(|(batch, _)| reached < *batch) {
+            commit.call();
         }
     }
 }

@@ -5,14 +5,20 @@
 //! can also be full, fail, hold a sync until it is released, flip a bit, and lie: say that it has synced and have done
 //! nothing. All of it follows from a seed.
 
-use crate::disk::{DataFile, Disk};
+use crate::{
+    disk::{DataFile, Disk},
+    outside::Outside,
+};
 use fastrand::Rng;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What a disk writes at once, or tears.
@@ -20,7 +26,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// Clones are the same disk.
 #[derive(Clone, Debug)]
-pub(crate) struct SimDisk {
+pub struct SimDisk {
     state: Arc<Mutex<State>>,
     released: Arc<Condvar>,
     /// Handles from before a crash are dead.
@@ -66,7 +72,8 @@ struct Faults {
 }
 
 impl SimDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// An empty one.
+    pub fn new(seed: u64) -> Self {
         let state = State {
             rng: Rng::with_seed(seed),
             life: 0,
@@ -81,7 +88,7 @@ impl SimDisk {
     }
 
     /// The power goes. Returns the disk as it is found afterwards; all handles from before are dead.
-    pub(crate) fn crash(&self) -> Self {
+    pub fn crash(&self) -> Self {
         let mut state = self.state.lock();
         let State { rng, files, changes, durable_names, .. } = &mut *state;
         let kept = rng.usize(..=changes.len());
@@ -94,7 +101,7 @@ impl SimDisk {
     }
 
     /// The process goes, the system stays: everything that was written is there.
-    pub(crate) fn kill(&self) -> Self {
+    pub fn kill(&self) -> Self {
         self.revived(self.state.lock())
     }
 
@@ -105,52 +112,66 @@ impl SimDisk {
     }
 
     /// Syncs say that they have synced, and do nothing.
-    pub(crate) fn lie(&self) {
+    pub fn lie(&self) {
         self.state.lock().faults.syncs_lie = true;
     }
 
     /// From now on so many bytes can be added; `None` is no bound.
-    pub(crate) fn set_room(&self, bytes: Option<usize>) {
+    pub fn set_room(&self, bytes: Option<usize>) {
         self.state.lock().faults.room_bytes = bytes;
     }
 
-    pub(crate) fn fail_syncs(&self, fail: bool) {
+    /// Whether syncs fail from now on.
+    pub fn fail_syncs(&self, fail: bool) {
         self.state.lock().faults.syncs_fail = fail;
     }
 
     /// The power goes after so many changes to files or names, whatever the log is doing then.
-    pub(crate) fn lose_power_after(&self, changes: usize) {
+    pub fn lose_power_after(&self, changes: usize) {
         self.state.lock().faults.changes_left = Some(changes);
     }
 
     /// From now on a sync lasts until it is released.
-    pub(crate) fn hold_syncs(&self) {
+    pub fn hold_syncs(&self) {
         self.state.lock().faults.syncs_held = true;
     }
 
-    pub(crate) fn release_syncs(&self) {
+    /// Lets those go on that last, and all that follow.
+    pub fn release_syncs(&self) {
         self.state.lock().faults.syncs_held = false;
         self.released.notify_all();
     }
 
+    /// A world around this disk, in which everything follows from the seed. Its clocks tick each time they are looked at.
+    pub fn outside(&self, seed: u64) -> Outside {
+        let (ticks, uptime) = (AtomicU64::new(1_763_689_000_000), AtomicU64::new(0));
+        let salts = Mutex::new(Rng::with_seed(seed));
+        Outside {
+            disk: Arc::new(self.clone()),
+            now_ms: Box::new(move || ticks.fetch_add(1, Ordering::Relaxed)),
+            uptime_ms: Box::new(move || uptime.fetch_add(1, Ordering::Relaxed)),
+            salt: Box::new(move || salts.lock().u64(..)),
+        }
+    }
+
     /// How often a sync of a file was begun.
-    pub(crate) fn syncs(&self) -> usize {
+    pub fn syncs(&self) -> usize {
         self.state.lock().syncs
     }
 
     /// How many files were ever made.
-    pub(crate) fn files(&self) -> usize {
+    pub fn files(&self) -> usize {
         self.state.lock().files.len()
     }
 
     /// What is in a file.
-    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
+    pub fn content(&self, name: &str) -> Vec<u8> {
         let state = self.state.lock();
         state.files[state.names[name]].seen.clone()
     }
 
     /// Flips a bit, as it is seen and on disk.
-    pub(crate) fn flip(&self, name: &str, at: usize, bit: u32) {
+    pub fn flip(&self, name: &str, at: usize, bit: u32) {
         let mut state = self.state.lock();
         let file = state.names[name];
         let Content { seen, durable, .. } = &mut state.files[file];

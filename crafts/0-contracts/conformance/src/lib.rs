@@ -22,6 +22,7 @@ pub mod queue;
 pub mod storage;
 
 pub mod client;
+pub mod crash;
 pub mod http;
 pub mod openapi;
 

@@ -9,6 +9,7 @@
 mod models;
 
 mod alert;
+mod crash;
 mod http;
 mod query;
 mod queue;

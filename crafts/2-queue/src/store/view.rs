@@ -1,11 +1,8 @@
 //! Which record lies in which file: what the tail has written, as readers see it.
 
-use crate::{
-    disk::DataFile,
-    frame::Head,
-    index::{Index, Place},
-};
+use super::index::{Index, Place};
 use contracts::queue::{Bounds, Offset};
+use queue::{disk::DataFile, frame::Head};
 use std::{collections::VecDeque, sync::Arc};
 
 /// So many entries of the index are given for one fetch at most.

@@ -4,15 +4,13 @@
 //! is on disk, and only then frames follow. So a name never stands for half a head, and where a file is used again none
 //! of its old frames is overwritten before the new salt is durable.
 
-use crate::{
+use crc32c::crc32c;
+use queue::{
     disk::{self, DataFile, Disk},
     frame::{u32_at, u64_at},
 };
-use crc32c::crc32c;
 use std::{io, sync::Arc};
 
-/// A segment is closed, and another begun, before its frames would pass this.
-pub(crate) const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// Where the first frame begins.
 pub(crate) const FIRST_FRAME: u64 = 2 * COPY_BYTES as u64;
 
@@ -175,7 +173,7 @@ pub(crate) fn is_spare(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::SimDisk;
+    use queue::sim::SimDisk;
 
     #[test]
     fn names_sort_as_numbers_do_and_read_back() {

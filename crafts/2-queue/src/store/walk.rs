@@ -3,7 +3,7 @@
 //! Fetches and recovery walk alike. What differs is what they do where no frame stands: the end of the log after a crash
 //! is cut off there, anything else is told.
 
-use crate::{
+use queue::{
     disk::DataFile,
     frame::{ALIGN, HEAD_BYTES, Head, Kind},
 };

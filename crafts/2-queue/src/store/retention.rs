@@ -4,9 +4,8 @@
 //! larger or the segment older than it should be. The last one always stays: it says which offset comes next. A file
 //! that has gone is kept, under another name, to become a segment again: its blocks are there already.
 
-use crate::{
-    log::Shared,
-    segment,
+use super::{
+    Segments, segment,
     view::{Segment, View},
 };
 use contracts::queue::LogError;
@@ -15,17 +14,9 @@ use std::{io, sync::Arc};
 /// Files kept to be used again; with retention one goes for each that comes.
 pub(crate) const SPARES_MAX: usize = 2;
 
-impl Shared {
-    /// Drops what every group has passed; `done` says for each partition how far they all are.
-    ///
-    /// # Errors
-    /// [`LogError::Failed`]: a file cannot be removed. The log goes on.
-    pub(crate) fn retire_consumed(&self, done: &[u64]) -> Result<(), LogError> {
-        self.retire(|_, _, next| done.iter().enumerate().all(|(p, done)| next.index.base(p) <= *done))
-    }
-
+impl Segments {
     /// Drops what is over the size or the age that the log was told. What cannot be removed now is tried again later.
-    pub(crate) fn retire_by_policy(&self) {
+    pub(super) fn retire_by_size_and_age(&self) {
         let (bytes_max, age_max) = (self.config.retention_bytes_max, self.config.retention_age_max);
         if bytes_max.is_none() && age_max.is_none() {
             return;
@@ -39,7 +30,7 @@ impl Shared {
     }
 
     /// Drops the oldest segment as long as it may go: whenever this ends, there is no gap.
-    fn retire(&self, may_go: impl Fn(&View, &Segment, &Segment) -> bool) -> Result<(), LogError> {
+    pub(super) fn retire(&self, may_go: impl Fn(&View, &Segment, &Segment) -> bool) -> Result<(), LogError> {
         // Held throughout: two who retire must not meet at one file.
         let mut spares = self.spares.lock();
         loop {

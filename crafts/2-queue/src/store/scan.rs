@@ -6,14 +6,16 @@
 //! Or it was on disk and has been damaged since: then a later frame says so, by its mark of what was synced when it was
 //! written. That is a gap, and the log goes on behind it.
 
-use crate::{
-    disk::DataFile,
-    frame::{Head, Kind},
+use super::{
+    Guards,
     index::{Index, Table},
-    log::Guards,
-    recovery::{Cut, Gap},
     segment::{FIRST_FRAME, Header},
     walk::Walk,
+};
+use queue::{
+    disk::DataFile,
+    frame::{Head, Kind},
+    open::{Cut, Gap},
 };
 use std::{io, sync::Arc};
 

@@ -5,37 +5,30 @@ mod damage;
 mod faults;
 mod golden;
 
-use crate::{
-    FileLog, LogConfig, OpenError, Recovery,
-    log::{Guards, Outside},
-    sim::SimDisk,
-};
+use super::{Guards, Segments, segment};
+use crate::{FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};
 use contracts::queue::{FetchLimit, Log, LogError, NewRecord, Offset, Partition, Producer, Records, Ticket};
-use parking_lot::Mutex;
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 const FIRST: Partition = Partition(0);
 /// Longer than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A world in which everything follows from the seed. A clock that ticks each time it is looked at.
-fn outside(disk: &SimDisk, seed: u64, guards: Guards) -> Outside {
-    let (ticks, salts) = (AtomicU64::new(1_763_689_000_000), Mutex::new(fastrand::Rng::with_seed(seed)));
-    Outside {
-        disk: std::sync::Arc::new(disk.clone()),
-        now_ms: Box::new(move || ticks.fetch_add(1, Ordering::Relaxed)),
-        salt: Box::new(move || salts.lock().u64(..)),
-        guards,
-    }
+/// The log in the world of a seed, kept by some of its guards.
+fn open_guarded(
+    disk: &SimDisk,
+    seed: u64,
+    guards: Guards,
+    config: LogConfig,
+) -> Result<(FileLog, Recovery), OpenError> {
+    FileLog::open_with(disk.outside(seed), None, config, |outside, config| {
+        Segments::open_guarded(outside, config, guards)
+    })
 }
 
 fn try_open(disk: &SimDisk, config: LogConfig) -> Result<(FileLog, Recovery), OpenError> {
     // Another salt each time, as in life.
-    FileLog::open_on(outside(disk, fastrand::u64(..), Guards::ALL), None, config)
+    open_guarded(disk, fastrand::u64(..), Guards::ALL, config)
 }
 
 fn open(disk: &SimDisk, config: LogConfig) -> (FileLog, Recovery) {

@@ -1,7 +1,7 @@
 //! Damage in the middle of a log: the rest stays readable, the gap is reported, and a reader is told.
 
 use super::*;
-use crate::{disk::Disk, frame::HEAD_BYTES, segment};
+use crate::{disk::Disk, frame::HEAD_BYTES};
 use contracts::queue::Ack;
 
 /// Twenty records, a frame each, in a segment that is not full or in several that are.
@@ -24,12 +24,14 @@ fn frame(n: usize) -> usize {
     1024 + HEAD_BYTES + 24 + n * FRAME_BYTES
 }
 
-/// What can be had from an offset on: offsets, or what is said instead.
-fn from(log: &FileLog, offset: u64) -> Result<Vec<u64>, String> {
+/// What can be had from an offset on: offsets, or the next that can be had and what is said of those before.
+fn from(log: &FileLog, offset: u64) -> Result<Vec<u64>, (u64, String)> {
     let mut out = Records::new();
     match log.fetch(FIRST, Offset(offset), FetchLimit::default(), &mut out) {
         Ok(()) => Ok(out.iter().map(|(offset, _)| offset.0).collect()),
-        Err(LogError::Failed(why)) => Err(why),
+        Err(LogError::Damaged { partition: FIRST, from, next, why }) if from.0 == offset => {
+            Err((next.0, why))
+        }
         Err(e) => panic!("{e}"),
     }
 }
@@ -49,8 +51,7 @@ fn a_frame_damaged_in_the_last_segment_is_a_gap_and_not_the_end() {
         assert_eq!((recovery.records, &recovery.cut), (20, &None));
         assert!(recovery.to_string().contains("DAMAGED"), "{recovery}");
         assert_eq!(from(&log, 0), Ok((0..5).collect()), "what is whole before it is given first");
-        let told = format!("/sim/{name}, byte {}: {why}; the next record that can be read is 6", frame(5));
-        assert_eq!(from(&log, 5), Err(told));
+        assert_eq!(from(&log, 5), Err((6, format!("/sim/{name}, byte {}: {why}", frame(5)))));
         assert_eq!(from(&log, 6), Ok((6..20).collect()));
         // And the log goes on.
         let mut producer = log.producer(Ack::Disk).unwrap();
@@ -67,7 +68,7 @@ fn damage_in_an_older_segment_is_told_to_who_reads_it() {
     let (log, recovery) = open(&disk, LogConfig { segment_bytes_max: 2000, ..config() });
     assert_eq!((recovery.records, &recovery.gaps[..]), (20, &[][..]), "only ends are read of older segments");
     assert_eq!(from(&log, 0), Ok(vec![0, 1]));
-    assert!(from(&log, 2).unwrap_err().ends_with("the next record that can be read is 3"));
+    assert_eq!(from(&log, 2).unwrap_err().0, 3);
     assert_eq!(from(&log, 3), Ok((3..20).collect()));
 }
 
@@ -104,8 +105,7 @@ fn a_segment_that_is_gone_is_a_gap() {
     let [gap] = &recovery.gaps[..] else { panic!("{recovery}") };
     assert_eq!(gap.file, disk.path(&segment::name(1)));
     let whole = from(&log, 0).unwrap();
-    let told = from(&log, whole.len() as u64).unwrap_err();
-    let next: u64 = told.rsplit(' ').next().unwrap().parse().unwrap();
+    let (next, told) = from(&log, whole.len() as u64).unwrap_err();
     assert_eq!(from(&log, next), Ok((next..20).collect()), "{told}");
 }
 

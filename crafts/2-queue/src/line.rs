@@ -4,10 +4,17 @@
 //! batch: under one short lock its frames get their offsets and a place in the line ([`Pending`]). Whoever writes next
 //! takes all that stands in the line at once.
 
-use crate::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Kind};
+use crate::{
+    frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Kind},
+    slots::Transfer,
+};
 use contracts::queue::{Offset, Partition, Placed, Ticket};
-use std::collections::VecDeque;
+use parking_lot::Mutex;
+use std::{collections::VecDeque, mem};
 
+/// What stands in the line beyond this is written without being asked: a caller that never flushes must not fill the
+/// memory.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
 /// How much memory a buffer keeps for the next records. One large record must not be paid for ever after.
 const KEPT_BYTES: usize = 1 << 20;
 /// Buffers that a batch keeps.
@@ -22,6 +29,8 @@ pub(crate) struct Batch {
     bytes: usize,
     /// Empty, and ready to be used again.
     buffers: Vec<Vec<u8>>,
+    /// Of who packs.
+    room: Vec<u8>,
 }
 
 /// A frame that takes records.
@@ -73,11 +82,12 @@ impl Batch {
         self.bytes += frame.bytes.len() - before;
     }
 
-    /// Sums up what can be known before a frame has its place.
-    fn seal(&mut self) {
+    /// Packs, and sums up what can be known before a frame has its place.
+    fn seal<T: Transfer>(&mut self) {
         for frame in &mut self.frames {
+            let codec = T::pack(&mut frame.bytes, &mut self.room);
             let head = Head::of(Kind::Data, frame.partition, frame.count, &frame.bytes[HEAD_BYTES..]);
-            head.put(0, &mut frame.bytes);
+            Head { codec, ..head }.put(0, &mut frame.bytes);
             frame.bytes.resize(frame.bytes.len().next_multiple_of(frame::ALIGN), 0);
         }
     }
@@ -95,10 +105,10 @@ impl Batch {
     }
 }
 
-/// The line of frames before the tail. Its lock is held to copy bytes, never to wait.
+/// The line of frames that wait to be written. Its lock is held to copy bytes, never to wait.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) line: Line,
+pub struct Pending {
+    line: Line,
     /// How many batches were ever published: the number of the last.
     published: u64,
     /// The offset of each partition's next record.
@@ -107,23 +117,15 @@ pub(crate) struct Pending {
 
 /// Frames, as they will be written but for what their heads learn last.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
-    pub(crate) bytes: Vec<u8>,
+struct Line {
+    bytes: Vec<u8>,
     /// Where each batch ends.
-    pub(crate) ends: Vec<usize>,
-}
-
-impl Line {
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(16 * KEPT_BYTES);
-        self.ends.clear();
-    }
+    ends: Vec<usize>,
 }
 
 impl Pending {
     /// `next` are the partitions' next offsets.
-    pub(crate) fn new(next: Vec<u64>) -> Self {
+    pub fn new(next: Vec<u64>) -> Self {
         Self { line: Line::default(), published: 0, next }
     }
 
@@ -146,12 +148,12 @@ impl Pending {
 }
 
 /// Publishes a batch; returns its number and how many bytes stand in the line now.
-pub(crate) fn publish(
-    pending: &parking_lot::Mutex<Pending>,
+pub(crate) fn publish<T: Transfer>(
+    pending: &Mutex<Pending>,
     batch: &mut Batch,
     places: &mut Places,
 ) -> (u64, usize) {
-    batch.seal();
+    batch.seal::<T>();
     let published = {
         let mut pending = pending.lock();
         (pending.take_in(batch), pending.line.bytes.len())
@@ -159,6 +161,67 @@ pub(crate) fn publish(
     places.assign(&mut batch.partitions);
     batch.clear();
     published
+}
+
+/// What a store has taken out of the line, and how much of it is written. What cannot be written stays, in its order.
+#[derive(Debug, Default)]
+pub struct Taken {
+    line: Line,
+    bytes_done: usize,
+    batches_done: usize,
+    /// The number of the last batch that is written.
+    written: u64,
+}
+
+impl Taken {
+    /// Whether anything waits. Takes the line if what was taken before is written.
+    pub fn refill(&mut self, pending: &Mutex<Pending>) -> bool {
+        if self.bytes_done == self.line.bytes.len() {
+            self.line.bytes.clear();
+            self.line.bytes.shrink_to(16 * KEPT_BYTES);
+            self.line.ends.clear();
+            (self.bytes_done, self.batches_done) = (0, 0);
+            mem::swap(&mut self.line, &mut pending.lock().line);
+        }
+        self.bytes_done < self.line.bytes.len()
+    }
+
+    /// The frames that are not written yet, each from its head to the begin of the next.
+    pub fn rest(&self) -> &[u8] {
+        &self.line.bytes[self.bytes_done..]
+    }
+
+    /// The same, for who completes their heads.
+    pub fn rest_mut(&mut self) -> &mut [u8] {
+        &mut self.line.bytes[self.bytes_done..]
+    }
+
+    /// The first frame that is not written yet, and its body.
+    pub fn first(&self) -> Option<(Head, &[u8])> {
+        let rest = self.rest();
+        let head = Head::read(rest.first_chunk()?)?;
+        Some((head, rest.get(HEAD_BYTES..HEAD_BYTES + head.body_bytes as usize)?))
+    }
+
+    /// So many bytes, whole frames, are written.
+    pub fn pass(&mut self, bytes: usize) {
+        self.bytes_done += bytes;
+        while self.line.ends.get(self.batches_done).is_some_and(|end| *end <= self.bytes_done) {
+            self.batches_done += 1;
+            self.written += 1;
+        }
+    }
+
+    /// The first frame is written.
+    pub fn pass_first(&mut self) {
+        let bytes = self.first().map_or(0, |(head, _)| head.frame_bytes());
+        self.pass(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    /// The number of the last batch that is written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
 }
 
 /// Where a producer's records come to lie, as runs of neighbours: one run for a producer that is alone and writes to one

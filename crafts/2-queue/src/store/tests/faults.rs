@@ -1,7 +1,6 @@
 //! A disk that is full, or fails.
 
 use super::*;
-use crate::segment;
 use contracts::queue::{Ack, Placed};
 use std::sync::mpsc;
 
@@ -312,7 +311,7 @@ fn there_may_be_more_partitions_later_and_never_fewer() {
     drop(log);
     let error = try_open(&disk, of(4)).map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::FewerPartitions { found: 5, asked: 4, .. }), "{error}");
-    for asked in [0, crate::log::PARTITIONS_MAX + 1] {
+    for asked in [0, crate::open::PARTITIONS_MAX + 1] {
         assert!(matches!(try_open(&disk, of(asked)), Err(OpenError::BadPartitions { .. })));
     }
 }
@@ -325,7 +324,7 @@ fn a_time_leads_to_an_offset_at_or_before_it() {
     for _ in 0..300 {
         submit(&mut *producer, &[0; 1000]).unwrap();
         producer.flush().unwrap();
-        times.push(log.handle().shared.view.lock().last().index.newest_ms());
+        times.push(log.store().view.lock().last().index.newest_ms());
     }
     for (offset, time_ms) in times.iter().enumerate() {
         let found = log.offset_at(FIRST, *time_ms).unwrap().0;

@@ -4,7 +4,7 @@
 //! So whoever looks for a record begins at the entry before it and walks; and where partitions share the log and each
 //! has frames far apart, every frame has its entry, and who reads one partition goes from one to the next.
 
-use crate::frame::{Head, u32_at, u64_at};
+use queue::frame::{Head, u32_at, u64_at};
 
 /// Bytes of the log between two entries of a partition.
 pub(crate) const INDEX_BYTES: u64 = 16 << 10;

@@ -7,28 +7,27 @@
 //! A write that fails leaves bytes behind the tail that nobody is told of; the next write covers them, with the same
 //! frames at the same offsets, since the line keeps its order.
 
-use crate::{
-    disk::{self, DataFile},
-    frame::{self, HEAD_BYTES, Head, Kind},
+use super::{
+    Segments,
     index::{Index, Table},
-    log::Shared,
-    pending::Line,
     segment::{self, FIRST_FRAME, Header},
-    sync::UNSYNCED_BYTES,
     view::Segment,
 };
 use contracts::queue::LogError;
-use std::{
-    io, mem,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
+use parking_lot::Mutex;
+use queue::{
+    disk::{self, DataFile},
+    frame::{self, HEAD_BYTES, Head, Kind},
+    line::{Pending, Taken},
 };
+use std::{io, sync::Arc};
 
 /// A file grows by as much as it has, but at least and at most by this, ahead of the frames and filled with zeros.
 const GROW_BYTES_MIN: u64 = 64 << 10;
 const GROW_BYTES_MAX: u64 = 4 << 20;
 
 /// Where the next frame goes.
+#[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) file: Arc<dyn DataFile>,
     pub(crate) number: u64,
@@ -43,25 +42,19 @@ pub(crate) struct Tail {
     pub(crate) sequence: u64,
     /// Of this opening.
     pub(crate) epoch: u32,
-    /// The number of the last batch that is written.
-    pub(crate) written: u64,
     /// Taken out of the line, and not all written yet.
-    pub(crate) taken: Line,
-    /// How many of its bytes are written, and how many of its batches.
-    pub(crate) bytes_done: usize,
-    pub(crate) batches_done: usize,
+    pub(crate) taken: Taken,
     /// The frames of one write; kept for its memory.
     pub(crate) placed: Vec<(Head, u64)>,
-    /// Bytes since the log was last called to sync.
-    pub(crate) unsynced: u64,
 }
 
 impl Tail {
     /// Gives the next frames their places, as many as the segment takes; returns their bytes.
     fn place(&mut self, segment_bytes_max: u64, time_ms: u64, synced: u64) -> usize {
         self.placed.clear();
-        let (mut from, mut at) = (self.bytes_done, self.at);
-        while let Some(mut head) = self.taken.bytes[from..].first_chunk::<HEAD_BYTES>().and_then(Head::read) {
+        let (mut from, mut at) = (0, self.at);
+        let frames = self.taken.rest_mut();
+        while let Some(mut head) = frames[from..].first_chunk::<HEAD_BYTES>().and_then(Head::read) {
             let bytes = head.frame_bytes();
             // A frame that is longer than a segment has one for itself.
             let is_alone = self.fresh && self.placed.is_empty();
@@ -70,85 +63,52 @@ impl Tail {
             }
             (head.sequence, head.synced) = (self.sequence + self.placed.len() as u64, synced);
             (head.epoch, head.time_ms) = (self.epoch, time_ms);
-            head.put(self.seed, &mut self.taken.bytes[from..]);
+            head.put(self.seed, &mut frames[from..]);
             self.placed.push((head, at));
             at += bytes;
             from += usize::try_from(bytes).unwrap_or(usize::MAX);
         }
-        from - self.bytes_done
+        from
     }
 
     /// Goes behind the frames that were placed and are written now.
     fn pass(&mut self, bytes: usize) {
         self.at += bytes as u64;
+        self.file_bytes = self.file_bytes.max(self.at);
         self.sequence += self.placed.len() as u64;
         self.fresh = false;
-        self.bytes_done += bytes;
-        while self.taken.ends.get(self.batches_done).is_some_and(|end| *end <= self.bytes_done) {
-            self.batches_done += 1;
-            self.written += 1;
-        }
+        self.taken.pass(bytes);
     }
 }
 
-impl Shared {
+impl Segments {
     /// Writes all that stands in the line.
-    ///
-    /// # Errors
-    /// [`LogError::Full`]: what could not be written still waits, and trying again may help. [`LogError::Failed`]:
-    /// nothing will.
-    pub(crate) fn write(&self) -> Result<(), LogError> {
-        self.write_with(&mut self.tail.lock())
-    }
-
-    /// The same, for who holds the tail.
-    pub(crate) fn write_with(&self, tail: &mut Tail) -> Result<(), LogError> {
-        while self.has_frames(tail) {
-            self.healthy()?;
-            let synced = self.progress.synced_sequence();
-            let bytes = tail.place(self.config.segment_bytes_max, (self.outside.now_ms)(), synced);
+    pub(super) fn write(&self, tail: &mut Tail, line: &Mutex<Pending>) -> Result<(), LogError> {
+        while tail.taken.refill(line) {
+            self.marks.healthy()?;
+            let (now_ms, synced) = ((self.outside.now_ms)(), self.synced_sequence());
+            let bytes = tail.place(self.config.segment_bytes_max, now_ms, synced);
             if bytes == 0 {
                 self.roll(tail)?;
             } else {
                 self.write_placed(tail, bytes)?;
             }
         }
-        // Only a hint to producers whether trying is worth while: no other memory hangs on it.
-        if self.full.load(Ordering::Relaxed) {
-            self.full.store(false, Ordering::Relaxed);
-            self.progress.wake();
-        }
+        self.marks.found_room();
         Ok(())
-    }
-
-    /// Whether anything waits. Takes the line if what was taken before is written.
-    fn has_frames(&self, tail: &mut Tail) -> bool {
-        if tail.bytes_done == tail.taken.bytes.len() {
-            tail.taken.clear();
-            (tail.bytes_done, tail.batches_done) = (0, 0);
-            mem::swap(&mut tail.taken, &mut self.pending.lock().line);
-        }
-        tail.bytes_done < tail.taken.bytes.len()
     }
 
     /// One write of the frames that were placed: all of it, or as if nothing of it.
     fn write_placed(&self, tail: &mut Tail, bytes: usize) -> Result<(), LogError> {
         if self.view.lock().bytes() + bytes as u64 > self.config.retained_bytes_max {
-            return Err(self.is_now_full());
+            return Err(self.marks.found_no_room());
         }
         self.grow(tail, tail.at + bytes as u64);
-        let frames = &tail.taken.bytes[tail.bytes_done..tail.bytes_done + bytes];
-        tail.file.write_at(tail.at, frames).map_err(|e| self.refuses(tail.file.path(), &e))?;
+        let frames = &tail.taken.rest()[..bytes];
+        tail.file.write_at(tail.at, frames).map_err(|e| self.marks.refuses(tail.file.path(), &e))?;
         tail.pass(bytes);
-        tail.file_bytes = tail.file_bytes.max(tail.at);
         self.view.lock().extend(&tail.placed, tail.at);
-        self.appended.notify_all();
-        self.progress.has_written(tail.written);
-        tail.unsynced += bytes as u64;
-        if tail.unsynced >= UNSYNCED_BYTES {
-            tail.unsynced = 0;
-            self.progress.call();
-        }
+        self.marks.has_written(tail.taken.written(), bytes as u64);
         Ok(())
     }
 
@@ -167,10 +127,10 @@ impl Shared {
 
     /// Closes the segment, whole and synced, and begins another.
     fn roll(&self, tail: &mut Tail) -> Result<(), LogError> {
-        self.write_end(tail).map_err(|e| self.refuses(tail.file.path(), &e))?;
+        self.write_end(tail).map_err(|e| self.marks.refuses(tail.file.path(), &e))?;
         self.sync_file(&*tail.file)?;
-        self.progress.has_synced(tail.sequence, tail.written);
-        self.retire_by_policy();
+        self.has_synced(tail.sequence, tail.taken.written());
+        self.retire_by_size_and_age();
         self.begin_segment(tail)
     }
 
@@ -178,7 +138,7 @@ impl Shared {
     fn write_end(&self, tail: &Tail) -> io::Result<()> {
         let body = self.view.lock().last().index.encode(tail.at);
         let mut head = [0; HEAD_BYTES];
-        let synced = self.progress.synced_sequence();
+        let synced = self.synced_sequence();
         let end =
             Head { sequence: tail.sequence, synced, epoch: tail.epoch, ..Head::of(Kind::End, 0, 0, &body) };
         end.put(tail.seed, &mut head);
@@ -197,15 +157,15 @@ impl Shared {
             epoch: tail.epoch,
             recycled: spare.is_some(),
         };
-        let (seed, next) = (self.outside.guards.seed(header.salt), self.view.lock().next().to_vec());
+        let (seed, next) = (self.guards.seed(header.salt), self.view.lock().next().to_vec());
         let table = Table { known_until: 0, next: next.clone() };
         let first = epoch_frame(seed, tail.sequence, tail.epoch, header.created_ms, &table);
-        let synced_first = self.outside.guards.head_first;
+        let synced_first = self.guards.head_first;
         let begun = segment::begin(&*self.outside.disk, spare.as_deref(), &header, &first, synced_first)
             .and_then(|file| Ok((file.bytes()?, file)));
         let (file_bytes, file) = begun.map_err(|e| {
             self.spares.lock().extend(spare);
-            self.refuses(&self.outside.disk.path(&segment::name(header.number)), &e)
+            self.marks.refuses(&self.outside.disk.path(&segment::name(header.number)), &e)
         })?;
         tail.file = file.clone();
         (tail.number, tail.seed, tail.fresh) = (header.number, seed, true);
@@ -218,13 +178,13 @@ impl Shared {
 
     /// Says, durably, that from here on this opening writes; before this no record is taken. What an earlier opening left
     /// behind the tail has a lower epoch, and can never be taken for ours.
-    pub(crate) fn announce(&self, known_until: u64) -> Result<(), LogError> {
+    pub(super) fn announce(&self, known_until: u64) -> Result<(), LogError> {
         let mut tail = self.tail.lock();
         let tail = &mut *tail;
         // What recovery has found may lie in the page cache only. The frame says that it is on disk, so it must be.
         self.sync_file(&*tail.file)?;
-        self.progress.has_synced(tail.sequence, tail.written);
-        if !self.outside.guards.announced {
+        self.has_synced(tail.sequence, tail.taken.written());
+        if !self.guards.announced {
             return Ok(());
         }
         let next = self.view.lock().next().to_vec();
@@ -234,24 +194,14 @@ impl Shared {
         if end > self.config.segment_bytes_max && !tail.fresh {
             return self.roll(tail);
         }
-        tail.file.write_at(tail.at, &frame).map_err(|e| self.refuses(tail.file.path(), &e))?;
+        tail.file.write_at(tail.at, &frame).map_err(|e| self.marks.refuses(tail.file.path(), &e))?;
         self.sync_file(&*tail.file)?;
         tail.at = end;
         tail.file_bytes = tail.file_bytes.max(end);
         tail.sequence += 1;
         self.view.lock().extend(&[], end);
-        self.progress.has_synced(tail.sequence, tail.written);
+        self.has_synced(tail.sequence, tail.taken.written());
         Ok(())
-    }
-
-    /// After an error that nobody was told good news of: back-pressure if more room would have helped.
-    fn refuses(&self, path: &Path, error: &io::Error) -> LogError {
-        if disk::is_full(error) { self.is_now_full() } else { self.breaks(path, error) }
-    }
-
-    fn is_now_full(&self) -> LogError {
-        self.full.store(true, Ordering::Relaxed);
-        LogError::Full
     }
 }
 

@@ -134,8 +134,7 @@ fn run(seed: u64, guards: Guards, lies: bool) -> Result<(), String> {
 
 impl World {
     fn open(&mut self) -> Result<(FileLog, Recovery), OpenError> {
-        let outside = outside(&self.disk, self.rng.u64(..), self.guards);
-        FileLog::open_on(outside, None, self.config.clone())
+        open_guarded(&self.disk, self.rng.u64(..), self.guards, self.config.clone())
     }
 
     /// A life of the process: from opening to its end.
@@ -361,7 +360,7 @@ impl World {
                 let limit = FetchLimit { records_max: 1, ..FetchLimit::default() };
                 match log.fetch(Partition(number), Offset(offset), limit, &mut out) {
                     Ok(()) if out.iter().next().is_some_and(|(_, p)| p == partition.records[&offset]) => {}
-                    Err(LogError::Failed(_)) => missing += 1,
+                    Err(LogError::Damaged { .. }) => missing += 1,
                     Err(LogError::OffsetOutOfRange { .. }) if is_told => missing += 1,
                     other => {
                         return Err(format!("{name}, partition {number}, {offset}: {other:?} {recovery}"));

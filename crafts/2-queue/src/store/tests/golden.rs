@@ -28,7 +28,7 @@ fn flushes() -> Vec<Vec<(u32, Vec<u8>)>> {
 
 fn written() -> SimDisk {
     let disk = SimDisk::new(1);
-    let (log, _) = FileLog::open_on(outside(&disk, SEED, Guards::ALL), None, small()).unwrap();
+    let (log, _) = open_guarded(&disk, SEED, Guards::ALL, small()).unwrap();
     let mut producer = log.producer(Ack::Os).unwrap();
     for flush in flushes() {
         for (partition, payload) in flush {
