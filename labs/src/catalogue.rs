@@ -406,7 +406,12 @@ fn form_of(
         None => {
             files.insert(slot.file.clone(), craft.path(&slot.file));
             let submodules = slot.file.trim_end_matches(".rs");
-            for file in rust_files(root, &craft.path(submodules))? {
+            let files = rust_files(root, &craft.path(submodules))?;
+            // A learner's crate has named tests instead of the files' own.
+            let is_tests = |file: &&String| {
+                Path::new(file.as_str()).iter().any(|part| part == "tests" || part == "tests.rs")
+            };
+            for file in files.into_iter().filter(|file| !is_tests(&file)) {
                 let dest = file.strip_prefix(&format!("{}/", craft.dir)).unwrap_or(&file).to_owned();
                 files.insert(dest, file);
             }

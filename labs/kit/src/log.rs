@@ -1,0 +1,85 @@
+//! The log of craft 2, with one of its slots filled by a learner. It is tried as a whole: what a store, a commit, a group or
+//! a transfer is good for shows in what becomes of records.
+//!
+//! It lies on a disk in memory ([`disk`]), so that a crash can be tried at each byte, a sync be held and counted, and
+//! every test find the same each time. Each test has a log of its own.
+
+mod counters;
+
+mod crash;
+
+mod disk;
+
+mod duplicates;
+
+mod groups;
+
+mod rig;
+
+mod segments;
+
+mod share;
+
+use crate::{
+    Slot,
+    black_box::judge,
+    check::{ALL, Check, Test, name_of},
+};
+use conformance::{
+    claim,
+    queue::CLAIMS,
+};
+use contracts::queue::Log;
+use platform::{node::STORAGE_GROUP, slots::OpenQueue};
+use queue::LogConfig;
+use queue_phases::{Open, OpenPhaseOn as OpenOn, Opened};
+use rig::Rig;
+use std::{path::Path, sync::Arc};
+
+/// The log, with the learner's slot in it.
+pub fn log<L: Open>() -> Slot {
+    let open: OpenOn = L::open_on;
+    let own = [crash::TESTS, segments::TESTS, share::TESTS, groups::TESTS, duplicates::TESTS].concat();
+    let own = own.into_iter().map(|test| test.of(open));
+    Slot {
+        tests: own.chain(claims(open)).collect(),
+        counters: counters::counters::<L>(),
+        queue: Some(Arc::new(open_for_pipeline::<L>) as Arc<OpenQueue>),
+    }
+}
+
+/// A test of any log, from the phase on that it is about.
+#[derive(Clone, Copy)]
+struct LogTest {
+    since: u32,
+    name: &'static str,
+    run: fn(OpenOn) -> Check,
+}
+
+impl LogTest {
+    const fn since(since: u32, name: &'static str, run: fn(OpenOn) -> Check) -> Self {
+        Self { since, name, run }
+    }
+
+    fn of(self, open: OpenOn) -> Test {
+        Test::new(self.name.to_owned(), self.since..=u32::MAX, move || (self.run)(open))
+    }
+}
+
+/// What every log must do, each claim one test.
+fn claims(open: OpenOn) -> impl Iterator<Item = Test> {
+    CLAIMS.iter().map(move |claim| {
+        Test::new(name_of(claim.says), ALL, move || {
+            let fresh: Arc<conformance::queue::Open> = Arc::new(move || Rig::new(open).claimed());
+            let report = claim::run("queue", &fresh, std::slice::from_ref(claim));
+            judge(&report, "")
+        })
+    })
+}
+
+fn open_for_pipeline<L: Open>(dir: &Path) -> Result<Arc<dyn Log>, String> {
+    let opened = L::open(&dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+    let Opened { log, recovery } = opened.map_err(|e| format!("your log does not open: {e}"))?;
+    eprintln!("  {recovery}");
+    Ok(log)
+}
