@@ -11,9 +11,16 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::fates::Fate;
 use crate::format::Body;
+use crate::recorder::is_ok;
 use crate::response::ResponseParser;
 use crate::sample::Identity;
+
+/// The code of a 503 after which samples may be there or not: they had been handed on when something went wrong.
+const NOT_SETTLED: &[u8] = b"\"not_settled\"";
+/// How much of the body of a 503 is looked at: the code comes first.
+const REFUSAL_BYTES_MAX: usize = 128;
 
 /// A request that has been begun and not yet answered.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +55,8 @@ pub(crate) struct Client {
     pub status: u16,
     /// Bytes since the last answer's end.
     pub answer_bytes: usize,
+    /// How the body of a 503 begins: it may say that what became of the request is not known.
+    refusal: Vec<u8>,
     pub in_flight: VecDeque<InFlight>,
     /// The next request's number.
     pub next_request: u64,
@@ -79,6 +88,7 @@ impl Client {
             parser: ResponseParser::default(),
             status: 0,
             answer_bytes: 0,
+            refusal: Vec::new(),
             in_flight: VecDeque::with_capacity(pipeline),
             next_request: 0,
             retry_at_ns: 0,
@@ -113,6 +123,25 @@ impl Client {
         }
         self.out.extend_from_slice(&self.head);
         self.out.extend_from_slice(self.body.bytes());
+    }
+
+    /// A piece of an answer's body.
+    pub(crate) fn take_body(&mut self, piece: &[u8]) {
+        if self.status == 503 {
+            let room = REFUSAL_BYTES_MAX - self.refusal.len();
+            self.refusal.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+
+    /// What the answer that has come to its end means for its request.
+    pub(crate) fn fate(&mut self) -> Fate {
+        let is_unsure = memchr::memmem::find(&self.refusal, NOT_SETTLED).is_some();
+        self.refusal.clear();
+        match self.status {
+            status if is_ok(status) => Fate::Accepted,
+            _ if is_unsure => Fate::Unknown,
+            _ => Fate::Refused,
+        }
     }
 
     /// Makes room in the out buffer. Unsent bytes belong to requests in flight, so that they always fit.
@@ -213,6 +242,7 @@ impl Client {
         self.parser = ResponseParser::default();
         self.status = 0;
         self.answer_bytes = 0;
+        self.refusal.clear();
         self.in_flight.clear();
         self.out.clear();
         self.sent = 0;

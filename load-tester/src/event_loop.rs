@@ -21,7 +21,7 @@ use mio::{Events, Poll, Token};
 use crate::client::{Client, Link};
 use crate::cpu::thread_cpu_ns;
 use crate::fates::{Fate, Fates};
-use crate::recorder::{Recorder, is_ok};
+use crate::recorder::Recorder;
 use crate::response;
 use crate::sample::Identity;
 use crate::schedule::Schedule;
@@ -349,7 +349,7 @@ impl<'a> EventLoop<'a> {
             let client = &mut self.clients[index];
             match client.parser.next(&mut bytes) {
                 Ok(Some(response::Event::Head { status })) => client.status = status,
-                Ok(Some(response::Event::Body(_))) => {}
+                Ok(Some(response::Event::Body(piece))) => client.take_body(piece),
                 Ok(Some(response::Event::End { keep_alive })) => {
                     if !self.on_answer(index, keep_alive, now_ns) {
                         return false;
@@ -379,12 +379,11 @@ impl<'a> EventLoop<'a> {
         client.in_flight.pop_front();
         client.answer_bytes = 0;
         self.in_flight -= 1;
-        let status = client.status;
+        let (status, fate) = (client.status, client.fate());
         let latency_ns = now_ns.saturating_sub(request.intended_ns);
         self.recorder.turn(now_ns);
         self.recorder.answer(status, latency_ns, now_ns.saturating_sub(request.begun_ns));
         if self.config.verify {
-            let fate = if is_ok(status) { Fate::Accepted } else { Fate::Refused };
             self.fates[index].set(request.request, fate);
         }
         if !keep_alive {

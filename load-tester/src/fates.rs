@@ -11,7 +11,8 @@ pub enum Fate {
     Accepted = 1,
     /// Answered anything else: its samples must not be found.
     Refused = 2,
-    /// Sent, in whole or in part, and never answered: its samples may be found or not.
+    /// Sent, in whole or in part, and never answered, or answered with a 503 whose code is `not_settled`: its samples may be
+    /// found or not.
     Unknown = 3,
 }
 

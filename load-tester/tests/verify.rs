@@ -103,6 +103,19 @@ fn samples_without_an_answer_may_be_found_or_not() {
 }
 
 #[test]
+fn samples_that_the_server_is_not_sure_of_may_be_found_or_not() {
+    let answer = |n| match n % 10 {
+        2 => Answer::Unsure(true),
+        5 => Answer::Unsure(false),
+        7 => Answer::Refuse(503),
+        _ => Answer::Accept,
+    };
+    let (code, found) = verified(Behaviour { answer, ..Behaviour::default() }, &["1", "100"]);
+    assert_eq!((code, &found["accepted"]), (0, &Value::from(70)), "{found:#}");
+    assert_eq!((&found["unknown_found"], &found["unknown_missing"]), (&Value::from(10), &Value::from(10)));
+}
+
+#[test]
 fn a_server_that_shows_its_samples_a_little_later_is_waited_for() {
     let server = Server::start(Behaviour { lie: Lie::LateUntil(3), ..Behaviour::default() });
     let (code, report) = report(&server, &["2", "10", "--verify", "--verify-timeout", "20s"]);

@@ -24,6 +24,7 @@ pub mod file;
 pub mod http;
 pub mod ingest;
 pub mod openapi;
+pub mod packed;
 pub mod query;
 pub mod queue;
 pub mod storage;

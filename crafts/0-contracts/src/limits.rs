@@ -29,6 +29,8 @@ pub const TIMESTAMP_MS_MAX: i64 = 253_402_300_799_999;
 pub const BATCH_SAMPLES_MAX: usize = 1 << 20;
 /// Largest record of the queue. Beyond: 413. Below [`BODY_BYTES_MAX`], so that the largest still fits a request.
 pub const RECORD_BYTES_MAX: usize = 15 << 20;
+/// Most records of a packed batch, since a few bytes can stand for very many empty ones. Beyond: 400.
+pub const BATCH_RECORDS_MAX: usize = 1 << 20;
 /// Most records that one fetch returns, whatever was asked for.
 pub const FETCH_RECORDS_MAX: usize = 10_000;
 /// Most bytes that one fetch returns, unless its first record alone is larger.

@@ -8,7 +8,7 @@
 //! The promise: at least once, ordered within a partition, and what was acknowledged at a level survives what
 //! that level names. The model is Kafka's; deferred acknowledgement follows its group commit.
 
-use crate::file::FileSlice;
+use crate::{file::FileSlice, packed::PackedRecords};
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, task::Waker, time::Duration};
 
@@ -299,10 +299,24 @@ pub trait Producer: Send {
     /// [`LogError::Failed`]. Nothing was taken then.
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError>;
 
+    /// Takes the records of a packed batch, in their order; returns the ticket of the last, `Ticket(0)` if there is none. A
+    /// log may keep the batch as it is, or each record by itself.
+    ///
+    /// # Errors
+    /// As those of [`Producer::submit`]; records of the batch may have been taken before one that was not.
+    fn submit_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
+        let mut last = Ticket(0);
+        for payload in batch {
+            last = self.submit(NewRecord { partition, payload })?;
+        }
+        Ok(last)
+    }
+
     /// Publishes what was submitted since the last flush.
     ///
     /// # Errors
-    /// [`LogError::OutOfSequence`]: the identified batch was not taken, its tickets never settle.
+    /// [`LogError::OutOfSequence`]: the identified batch was not taken. Its tickets are void: they get no place, and say
+    /// nothing when later ones settle.
     /// [`LogError::Failed`]: what is not settled has an unknown fate, and must not be acknowledged.
     fn flush(&mut self) -> Result<(), LogError>;
 

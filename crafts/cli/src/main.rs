@@ -14,6 +14,7 @@ mod doctor;
 mod lab;
 mod phases;
 mod profile;
+mod queue;
 mod run;
 mod style;
 
@@ -44,6 +45,8 @@ enum Command {
     Query(ask::QueryArgs),
     /// List rules and alerts; add or delete a rule.
     Alerts(ask::AlertsArgs),
+    /// Look into a queue: topics, groups and their lag; append records, read along.
+    Queue(queue::QueueArgs),
     /// Examine this machine: is it fit to measure on?
     Doctor(doctor::DoctorArgs),
     /// Hold the contracts against services at some URL, in whatever language they are written.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(&args),
         Command::Query(args) => ask::query(&args),
         Command::Alerts(args) => ask::alerts(&args),
+        Command::Queue(args) => queue::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Conform(args) => conform::run(&args),
         Command::Phases(args) => course::phases(&args),

@@ -50,6 +50,10 @@ struct Common {
     /// Ask clients for this token. Needed to listen beyond this machine.
     #[arg(long, value_name = "TOKEN", env = "CRAFT_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Cut the log into at least so many partitions, which the members of a consumer group share. Without it: as many as it
+    /// has, and one if it is new.
+    #[arg(long, value_name = "COUNT")]
+    partitions: Option<u32>,
     /// When to answer 202: once the batch is in memory (lost with the process), at the operating system (survives
     /// kill -9) or on disk (survives a power cut). Without it: os, or memory where the queue can no more.
     #[arg(long, value_enum)]
@@ -183,6 +187,7 @@ impl Common {
         ];
         config.chosen.extend(chosen.into_iter().filter_map(|(role, name)| Some((role, name.clone()?))));
         config.token.clone_from(&self.token);
+        config.partitions = self.partitions;
         config.ack = self.ack.map(|ack| match ack {
             AckArg::Memory => Ack::Memory,
             AckArg::Os => Ack::Os,

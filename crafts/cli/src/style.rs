@@ -41,9 +41,26 @@ macro_rules! out {
 }
 pub(crate) use out;
 
-/// Whoever read our output may have seen enough (`craft query … | head`): then there is nothing left to do.
+/// Prints bytes as they are, and a line feed.
+pub(crate) fn print_bytes(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    end_if_gone(stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n")));
+}
+
+/// Begins a new page, where a person looks at a terminal; elsewhere a page follows the other.
+pub(crate) fn clear() {
+    if io::stdout().is_terminal() && !no_color() {
+        print!("\x1b[2J\x1b[H");
+    }
+}
+
 pub(crate) fn print_line(line: Arguments<'_>) {
-    if let Err(e) = writeln!(io::stdout(), "{line}") {
+    end_if_gone(writeln!(io::stdout(), "{line}"));
+}
+
+/// Whoever read our output may have seen enough (`craft query … | head`): then there is nothing left to do.
+fn end_if_gone(printed: io::Result<()>) {
+    if let Err(e) = printed {
         let enough = e.kind() == ErrorKind::BrokenPipe;
         if !enough {
             say(&format!("craft: cannot write to stdout: {e}"));

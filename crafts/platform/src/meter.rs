@@ -3,6 +3,7 @@
 use contracts::{
     BatchView, Labels, TimeRange, TimestampMs,
     alert::{Alert, AlertError, AlertState, Alerter, Channel, Notification, Notifier, Rule, RuleStatus},
+    packed::PackedRecords,
     query::{QueryEngine, QueryError, QueryValue, SeriesPoints, Steps},
     queue::{
         Ack, Assignment, Bounds, FetchLimit, GroupStatus, Identity, Log, LogError, Membership, NewRecord,
@@ -172,6 +173,13 @@ impl Producer for MeteredProducer {
         let ticket = self.inner.submit(record)?;
         self.meters.queue_records.add(1);
         self.meters.queue_samples.add(BatchView::peek_len(record.payload) as u64);
+        Ok(ticket)
+    }
+
+    fn submit_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
+        let ticket = self.inner.submit_packed(partition, batch)?;
+        self.meters.queue_records.add(u64::from(batch.len()));
+        self.meters.queue_samples.add(batch.iter().map(|payload| BatchView::peek_len(payload) as u64).sum());
         Ok(ticket)
     }
 

@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
+    /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
+    pub partitions: Option<u32>,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -114,6 +116,7 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
+            partitions: None,
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
@@ -394,13 +397,19 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         telemetry.clone(),
     );
     let has = |role: Role| config.roles.contains(&role);
-    // Alone, the queue and the storage are services to others; in one process they are nobody's business.
+    // Alone, the queue and the storage are services to others; in one process the storage is nobody's business, and the
+    // queue is there to be looked at.
     let alone = config.roles.len() == 1;
     if has(Role::Ingest) {
         all.extend(routes::ingest::routes());
     }
-    if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue) && alone) {
-        all.extend(routes::queue::routes(log, parts.draining.clone()));
+    if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue)) {
+        let of_the_queue = if alone {
+            routes::queue::routes(log, parts.draining.clone())
+        } else {
+            routes::queue::reading(log)
+        };
+        all.extend(of_the_queue);
     }
     if let Some(storage) = parts.storage.as_ref().filter(|_| has(Role::Storage) && alone) {
         all.extend(routes::storage::routes(storage));

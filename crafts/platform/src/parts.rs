@@ -5,7 +5,7 @@ use crate::{
     meter::{Metered, Meters},
     node::{NodeConfig, Role, STORAGE_GROUP, StartError},
     remote::{Client, RemoteAlerter, RemoteLog, RemoteQuery, RemoteStorage},
-    slots::{Choice, choose},
+    slots::{Choice, QueueSetup, choose},
 };
 use contracts::{
     alert::Alerter,
@@ -71,7 +71,7 @@ impl Parts {
                 Role::Queue,
                 &config.slots.queue,
                 |c| Arc::new(RemoteLog::new(c)) as Arc<dyn Log>,
-                |open| open(&config.data_dir),
+                |open| open(&QueueSetup { dir: &config.data_dir, partitions: config.partitions }),
             )?;
             parts.owns_log = parts.filled.last().is_some_and(|(_, name, _)| name != REMOTE);
             if has(&[Role::Ingest]) {

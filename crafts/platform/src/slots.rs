@@ -15,7 +15,7 @@ use phase0::{
     alert::PolledAlerter, ingest::SequentialIngest, query::SelectorEngine, queue::MemoryLog,
     storage::JsonLines,
 };
-use queue::{FileLog, LogConfig};
+use queue::{FileLog, LogConfig, OpenError};
 use std::{path::Path, sync::Arc};
 
 /// One way to fill a slot.
@@ -42,10 +42,19 @@ impl<F: ?Sized> Choice<F> {
     }
 }
 
+/// What a log is told.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueSetup<'a> {
+    /// It keeps what it has to keep below this.
+    pub dir: &'a Path,
+    /// How many partitions at least. `None`: as many as it has, and one if it is new.
+    pub partitions: Option<u32>,
+}
+
 /// Makes a server; without a log it is an HTTP engine only.
 pub type OpenIngest = dyn Fn(IngestConfig, Option<Arc<dyn Log>>) -> Arc<dyn Ingest> + Send + Sync;
-/// Makes a log that keeps what it has to keep below a directory.
-pub type OpenQueue = dyn Fn(&Path) -> Result<Arc<dyn Log>, String> + Send + Sync;
+/// Makes a log.
+pub type OpenQueue = dyn Fn(&QueueSetup<'_>) -> Result<Arc<dyn Log>, String> + Send + Sync;
 /// Makes a storage below a directory.
 pub type OpenStorage = dyn Fn(&Path) -> Result<Arc<dyn Storage>, String> + Send + Sync;
 /// Makes an engine over a storage.
@@ -88,7 +97,10 @@ impl Default for Slots {
                 Choice::new(
                     "phase0",
                     "a list behind a mutex",
-                    Arc::new(|_: &Path| Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)),
+                    Arc::new(|setup: &QueueSetup<'_>| {
+                        one_partition(setup)?;
+                        Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)
+                    }),
                 ),
                 Choice::new("file", "one log in recycled segments, group commit", Arc::new(open_file_log)),
             ],
@@ -107,8 +119,24 @@ impl Default for Slots {
     }
 }
 
-fn open_file_log(dir: &Path) -> Result<Arc<dyn Log>, String> {
-    let opened = FileLog::open(&dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+/// For logs that cannot have more.
+///
+/// # Errors
+/// What to do instead.
+pub fn one_partition(setup: &QueueSetup<'_>) -> Result<(), String> {
+    match setup.partitions {
+        None | Some(1) => Ok(()),
+        Some(asked) => Err(format!("this queue has one partition, not {asked}; choose another with --queue")),
+    }
+}
+
+fn open_file_log(setup: &QueueSetup<'_>) -> Result<Arc<dyn Log>, String> {
+    let (dir, config) = (setup.dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+    let with = |partitions| FileLog::open(&dir, LogConfig { partitions, ..config.clone() });
+    let opened = match with(setup.partitions.unwrap_or(1)) {
+        Err(OpenError::FewerPartitions { found, .. }) if setup.partitions.is_none() => with(found),
+        opened => opened,
+    };
     let (log, found) = opened.map_err(|e| format!("cannot open the queue: {e}"))?;
     if found.cut.is_some() || !found.gaps.is_empty() || found.groups_lost.is_some() {
         tracing::warn!("{found}");

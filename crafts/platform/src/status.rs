@@ -73,6 +73,7 @@ pub(crate) fn status(config: &NodeConfig, parts: &Parts) -> Arc<dyn Fn() -> Valu
                 "queue": {
                     "records_total": m.queue_records, "samples_total": m.queue_samples, "ack": ack,
                     "depth_records": log.and_then(|l| depth(l).ok()), "partitions": log.map(Log::partitions),
+                    "groups": log.and_then(|l| l.groups().ok()),
                 },
                 "storage": {
                     "batches_total": m.storage_batches, "samples_total": m.storage_samples,

@@ -9,7 +9,10 @@ use conformance::{
     queue::{CLAIMS, Open},
 };
 use contracts::queue::Log;
-use platform::{node::STORAGE_GROUP, slots::OpenQueue};
+use platform::{
+    node::STORAGE_GROUP,
+    slots::{OpenQueue, QueueSetup},
+};
 use std::{path::Path, sync::Arc};
 
 /// The log of the warm-up, filled by this type.
@@ -21,7 +24,7 @@ pub fn queue<Q: Log + Default + 'static>() -> Slot {
             crate::black_box::judge(&report, "")
         })
     });
-    let open: Arc<OpenQueue> = Arc::new(|_: &Path| {
+    let open: Arc<OpenQueue> = Arc::new(|_: &QueueSetup<'_>| {
         let log = Arc::new(Q::default());
         // So that nothing is dropped before whoever fills storage has subscribed.
         log.subscribe(STORAGE_GROUP, "lab").map_err(|e| format!("your log takes no group: {e}"))?;

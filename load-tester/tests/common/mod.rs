@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     AcceptAfter(Duration),
     /// Answers with a status and does not store it.
     Refuse(u16),
+    /// Answers that nobody knows what became of it, and stores it or not.
+    Unsure(bool),
     /// Stores it and cuts the connection in the middle of the answer.
     CutShort,
     /// Cuts the connection instead of an answer, and stores nothing.
@@ -171,7 +173,7 @@ impl Shared {
     /// Whether the connection stays.
     fn post(&self, mut stream: &TcpStream, body: &[u8], keep_alive: bool) -> bool {
         let answer = (self.behaviour.answer)(self.posts.fetch_add(1, Ordering::SeqCst));
-        if !matches!(answer, Answer::Refuse(_) | Answer::Cut | Answer::Silence)
+        if !matches!(answer, Answer::Refuse(_) | Answer::Unsure(false) | Answer::Cut | Answer::Silence)
             || self.behaviour.lie == Lie::KeepsRefused
         {
             self.store(body);
@@ -192,6 +194,13 @@ impl Shared {
             Answer::Refuse(status) => format!(
                 "HTTP/1.1 {status} No\r\nRetry-After: 1\r\nConnection: {connection}\r\nContent-Length: 0\r\n\r\n"
             ),
+            Answer::Unsure(_) => {
+                let body = r#"{"error":{"code":"not_settled","message":"it took too long"}}"#;
+                let length = body.len();
+                format!(
+                    "HTTP/1.1 503 No\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\r\n{body}"
+                )
+            }
             Answer::CutShort => accepted[..20].to_owned(),
             Answer::Cut => String::new(),
             Answer::Silence => {

@@ -3,12 +3,13 @@
 // would stand in its own way.
 //
 // For tests, <html> carries: data-state (loading, live, away), data-fresh (none, fresh, stale),
-// data-points, data-slots, data-rules, data-alerts, data-journey, data-labs.
+// data-points, data-slots, data-groups, data-rules, data-alerts, data-journey, data-labs.
 
 import { AlertTables } from "./alerts.js";
 import { Charts } from "./charts.js";
 import { Course } from "./course.js";
 import { element, setText } from "./dom.js";
+import { Groups } from "./groups.js";
 import { Journey } from "./journey.js";
 import { backoffMs, restMs } from "./pace.js";
 import { buildPanels } from "./panels.js";
@@ -38,6 +39,7 @@ const byId = (id) => document.getElementById(id);
 
 const store = new SampleStore();
 const pipeline = new Pipeline(byId("pipeline"));
+const groups = new Groups({ section: byId("groups"), list: byId("groups-list"), events: byId("groups-events") });
 const charts = new Charts(byId("chart-grid"));
 const journey = new Journey({
   section: byId("journey"),
@@ -101,6 +103,8 @@ async function cycle() {
   }
   page.status = status;
   pipeline.show(status);
+  groups.show(status.stages?.queue?.groups, status.now_ms);
+  root.dataset.groups = groups.names().join(",");
   journey.mark((status.slots ?? []).find(({ slot }) => slot === "ingest")?.name ?? "");
   root.dataset.slots = (status.slots ?? []).map(({ slot, name }) => `${slot}=${name}`).join(",");
 

@@ -1,16 +1,13 @@
 // The five stages as a row of cards: what stands in each slot, and how much passes through it now.
 
-import { drawn, element, setText } from "./dom.js";
+import { element, setText } from "./dom.js";
 import { CounterHistory } from "./series.js";
+import { HISTORY_MS, Spark } from "./spark.js";
 import { bytesPerSecond, count, milliseconds, UNKNOWN } from "./units.js";
 
-const HISTORY_MS = 90_000;
 const RATE_WINDOW_MS = 5_000;
 // Rules are evaluated every few seconds at most: only over a longer time is that a rate.
 const EVALUATION_WINDOW_MS = 60_000;
-
-const SPARK_WIDTH = 120;
-const SPARK_HEIGHT = 32;
 
 // `facts` are pairs of a word and a text; `now(counter)` is that counter's rate per second.
 const STAGES = [
@@ -145,44 +142,6 @@ class StageCard {
     }
     facts.forEach(([, text], i) => setText(this.facts.children[i].lastElementChild, text));
   }
-}
-
-// A line without axes. Its figures stand beside it in words, so a screen reader may pass over it.
-class Spark {
-  constructor(title) {
-    this.area = drawn("path", { class: "spark-area" });
-    this.line = drawn("path", { class: "spark-line", "vector-effect": "non-scaling-stroke" });
-    this.root = drawn(
-      "svg",
-      {
-        class: "spark",
-        viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`,
-        preserveAspectRatio: "none",
-        "aria-hidden": "true",
-      },
-      drawn("title", { text: title }),
-      this.area,
-      this.line,
-    );
-  }
-
-  show(points, nowMs) {
-    const top = Math.max(...points.map(([, value]) => value), 1e-9) * 1.1;
-    const place = ([atMs, value]) => {
-      const x = SPARK_WIDTH * (1 - (nowMs - atMs) / HISTORY_MS);
-      const y = SPARK_HEIGHT - 1 - (value / top) * (SPARK_HEIGHT - 2);
-      return `${x.toFixed(1)} ${y.toFixed(1)}`;
-    };
-    const places = points.map(place);
-    const line = places.length < 2 ? "" : `M${places.join("L")}`;
-    this.line.setAttribute("d", line);
-    this.area.setAttribute("d", line && areaUnder(line, places));
-  }
-}
-
-function areaUnder(line, places) {
-  const [first, last] = [places[0], places.at(-1)].map((place) => place.split(" ")[0]);
-  return `${line}L${last} ${SPARK_HEIGHT}L${first} ${SPARK_HEIGHT}Z`;
 }
 
 function perSecond(rate) {

@@ -24,29 +24,42 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Routes of the queue service. While it drains, it takes no more and still gives.
 pub fn routes(log: &Arc<dyn Log>, draining: Shutdown) -> Vec<Route> {
-    let with = |handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>| {
+    let mut all = reading(log);
+    all.push(Route::new("queue", "POST", "/produce", {
         let log = log.clone();
-        move |request: &Request<'_>, _: &super::Params<'_>| handle(&*log, request)
-    };
-    vec![
-        Route::new("queue", "POST", "/produce", {
-            let log = log.clone();
-            move |request, _| {
-                if draining.is_set() {
-                    let message = "this queue is stopping and takes no more records";
-                    return Err(ApiError::new(503, "draining", message).retry_after(1));
-                }
-                produce(&*log, request)
+        move |request, _| {
+            if draining.is_set() {
+                let message = "this queue is stopping and takes no more records";
+                return Err(ApiError::new(503, "draining", message).retry_after(1));
             }
-        }),
-        Route::new("queue", "GET", "/consume", with(consume)),
-        Route::new("queue", "GET", "/topics", with(topics)),
-        Route::new("queue", "GET", "/groups", with(groups)),
-        Route::new("queue", "POST", "/subscribe", with(subscribe)),
-        Route::new("queue", "POST", "/heartbeat", with(heartbeat)),
-        Route::new("queue", "POST", "/commit", with(commit)),
-        Route::new("queue", "GET", "/committed", with(committed)),
+            produce(&*log, request)
+        }
+    }));
+    all.extend([
+        Route::new("queue", "POST", "/subscribe", with(log, subscribe)),
+        Route::new("queue", "POST", "/heartbeat", with(log, heartbeat)),
+        Route::new("queue", "POST", "/commit", with(log, commit)),
+    ]);
+    all
+}
+
+/// What changes nothing. A pipeline in one process has these: who looks along must not be able to hold the log, as a group
+/// that subscribes and never commits does, nor to put anything into it but samples.
+pub fn reading(log: &Arc<dyn Log>) -> Vec<Route> {
+    vec![
+        Route::new("queue", "GET", "/consume", with(log, consume)),
+        Route::new("queue", "GET", "/topics", with(log, topics)),
+        Route::new("queue", "GET", "/groups", with(log, groups)),
+        Route::new("queue", "GET", "/committed", with(log, committed)),
     ]
+}
+
+fn with(
+    log: &Arc<dyn Log>,
+    handle: fn(&dyn Log, &Request<'_>) -> Result<Response, ApiError>,
+) -> impl Fn(&Request<'_>, &super::Params<'_>) -> Result<Response, ApiError> + Send + Sync + 'static {
+    let log = log.clone();
+    move |request, _| handle(&*log, request)
 }
 
 fn produce(log: &dyn Log, request: &Request<'_>) -> Result<Response, ApiError> {

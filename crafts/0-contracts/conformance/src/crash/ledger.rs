@@ -61,10 +61,10 @@ pub struct Seen {
     pub identified: u64,
     /// Records that the log was found to hold, each counted once.
     pub records: u64,
-    /// Records that members were handed, …
+    /// Records that members were handed.
     pub handed: u64,
-    /// … of these, such as had been dropped from the log before it was checked.
-    pub dropped: u64,
+    /// Records that the log has dropped, since the group had committed them.
+    pub retired: u64,
     /// Batches with a number that were written and not answered when the process was killed: their producers repeat them.
     pub repeated: u64,
 }
@@ -211,6 +211,7 @@ impl Book {
         self.check_new(&there, number, start, seed, seen)?;
         self.check_acknowledged()?;
         self.found = there.iter().map(Tag::digest).collect();
+        seen.retired += start - self.start;
         self.start = start;
         self.read.clear();
         Ok(())
@@ -291,10 +292,7 @@ impl Book {
         for offset in self.known()..start + there.len() as u64 {
             let tag = match offset.checked_sub(start) {
                 Some(n) => there[usize::try_from(n).map_err(|e| e.to_string())?],
-                None => {
-                    seen.dropped += 1;
-                    *self.read.get(&offset).ok_or_else(|| format!("nobody has seen record {offset}"))?
-                }
+                None => *self.read.get(&offset).ok_or_else(|| format!("nobody has seen record {offset}"))?,
             };
             seen.records += 1;
             if tag.batch.partition != number {
