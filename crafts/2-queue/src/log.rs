@@ -4,6 +4,9 @@
 //! subscribe; then it may go. Without any group everything stays. A log that has reached its bound takes nothing more:
 //! what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     disk,
     line::Pending,
@@ -178,8 +181,8 @@ impl<S: Store, C: Commit, G: Groups, T> Queue<S, C, G, T> {
         Ok(self.shared().journal.store.offset_at(partition, time_ms))
     }
 
-    #[cfg(test)]
-    pub(crate) fn store(&self) -> &S {
+    /// What fills the first slot.
+    pub fn store(&self) -> &S {
         &self.shared().journal.store
     }
 

@@ -84,8 +84,6 @@ fn start(data: &Path) -> (Child, String) {
             "ingest",
             "--ingest",
             "phase0-std",
-            "--queue",
-            "file",
             "--listen",
             "127.0.0.1:0",
             "--json",

@@ -76,7 +76,7 @@ fn survives(ingest: &str, ack: &str) {
         base_ms: 1_763_689_000_000,
     };
     let node =
-        Running::node(&["serve", "ingest", "--ingest", ingest, "--queue", "file", "--ack", ack], dir.path());
+        Running::node(&["serve", "ingest", "--ingest", ingest, "--ack", ack], dir.path());
     let outcome = load_until_killed(&node, &identity);
     drop(node);
 
