@@ -16,16 +16,19 @@ pub(crate) fn add(slots: &mut Slots) {
 fn add_queues(slots: &mut Slots) {
     let at = slots.queue.len() - 1;
     let superseded = queue_phases::PHASES.into_iter().filter(|phase| phase.name != queue::NAME);
-    slots.queue.splice(at..at, superseded.map(|phase| {
-        Choice::new(
-            phase.name,
-            phase.title,
-            Arc::new(move |setup: &QueueSetup<'_>| {
-                // Each in a directory of its own: none reads what another has written.
-                open_queue(setup, &format!("queue-{}", phase.name), |dir, config| {
-                    (phase.open)(dir, config).map(|opened| (opened.log as _, opened.recovery))
-                })
-            }),
-        )
-    }));
+    slots.queue.splice(
+        at..at,
+        superseded.map(|phase| {
+            Choice::new(
+                phase.name,
+                phase.title,
+                Arc::new(move |setup: &QueueSetup<'_>| {
+                    // Each in a directory of its own: none reads what another has written.
+                    open_queue(setup, &format!("queue-{}", phase.name), |dir, config| {
+                        (phase.open)(dir, config).map(|opened| (opened.log as _, opened.recovery))
+                    })
+                }),
+            )
+        }),
+    );
 }

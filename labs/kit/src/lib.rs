@@ -45,7 +45,7 @@ pub use benches::phase_server::CountingAllocator;
 pub use engine::engine;
 pub use handoff::handoff;
 pub use limit::limit;
-pub use log::{Whole, log};
+pub use log::log;
 pub use parse::parse;
 pub use program::main;
 pub use queue::queue;

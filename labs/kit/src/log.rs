@@ -21,20 +21,15 @@ mod segments;
 mod share;
 
 use crate::{
-    Slot,
+    MINE, Slot,
     black_box::judge,
     check::{ALL, Check, Test, name_of},
 };
-use conformance::{
-    claim,
-    queue::CLAIMS,
-};
-use contracts::queue::Log;
-use platform::{node::STORAGE_GROUP, slots::OpenQueue};
-use queue::LogConfig;
-use queue_phases::{Open, OpenPhaseOn as OpenOn, Opened};
+use conformance::{claim, queue::CLAIMS};
+use platform::slots::{QueueSetup, open_queue};
+use queue_phases::{Open, OpenPhaseOn as OpenOn};
 use rig::Rig;
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 /// The log, with the learner's slot in it.
 pub fn log<L: Open>() -> Slot {
@@ -44,7 +39,9 @@ pub fn log<L: Open>() -> Slot {
     Slot {
         tests: own.chain(claims(open)).collect(),
         counters: counters::counters::<L>(),
-        queue: Some(Arc::new(open_for_pipeline::<L>) as Arc<OpenQueue>),
+        queue: Some(Arc::new(|setup: &QueueSetup<'_>| {
+            open_queue(setup, MINE, |dir, config| L::open(dir, config).map(|o| (o.log as _, o.recovery)))
+        })),
     }
 }
 
@@ -75,11 +72,4 @@ fn claims(open: OpenOn) -> impl Iterator<Item = Test> {
             judge(&report, "")
         })
     })
-}
-
-fn open_for_pipeline<L: Open>(dir: &Path) -> Result<Arc<dyn Log>, String> {
-    let opened = L::open(&dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
-    let Opened { log, recovery } = opened.map_err(|e| format!("your log does not open: {e}"))?;
-    eprintln!("  {recovery}");
-    Ok(log)
 }

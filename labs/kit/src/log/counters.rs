@@ -1,8 +1,6 @@
 //! What a log costs, counted on a disk in memory: the same on every machine.
 
-use super::{
-    rig::{FIRST, Rig, SEGMENT_BYTES, producer, settle, submit},
-};
+use super::rig::{FIRST, Rig, SEGMENT_BYTES, producer, settle, submit};
 use crate::{
     check::Unmet,
     count::{Count, Counter},

@@ -5,8 +5,8 @@ use super::{
     LogTest,
     disk::Killed,
     rig::{
-        FIRST, Rig, all, append, bounds, expect_all, expect_end, payload, payloads, producer, settle,
-        submit, told,
+        FIRST, Rig, all, append, bounds, expect_all, expect_end, payload, payloads, producer, settle, submit,
+        told,
     },
 };
 use crate::check::{Check, Must, PATIENCE, Unmet, broken, doing, ensure, expect};

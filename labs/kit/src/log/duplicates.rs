@@ -4,8 +4,8 @@
 use super::{
     LogTest,
     rig::{
-        FIRST, Rig, SEGMENT_BYTES, all, append, bounds, commit_all, expect_all, fetch, payloads,
-        places, producer, submit,
+        FIRST, Rig, SEGMENT_BYTES, all, append, bounds, commit_all, expect_all, fetch, payloads, places,
+        producer, submit,
     },
 };
 use crate::check::{Check, Must, PATIENCE, Unmet, doing, ensure, expect};

@@ -3,8 +3,8 @@
 use super::{
     LogTest,
     rig::{
-        FIRST, GROUP, Rig, SEGMENT_BYTES, all, append, bounds, commit_all, expect_all, fetch,
-        producer, settle, submit, total,
+        FIRST, GROUP, Rig, SEGMENT_BYTES, all, append, bounds, commit_all, expect_all, fetch, producer,
+        settle, submit, total,
     },
 };
 use crate::check::{Check, Must, Unmet, doing, ensure, expect};
@@ -178,7 +178,9 @@ fn around_damage(open: OpenOn) -> Check {
         let at = content.windows(bytes.len()).position(|window| window == bytes)?;
         Some((name.clone(), at))
     });
-    let Some((name, at)) = place else { return Err(Unmet::Skipped("records are not stored as they are".to_owned())) };
+    let Some((name, at)) = place else {
+        return Err(Unmet::Skipped("records are not stored as they are".to_owned()));
+    };
     if let Some(byte) = files.get_mut(&name).and_then(|content| content.get_mut(at + 500)) {
         *byte ^= 1;
     }
@@ -186,7 +188,8 @@ fn around_damage(open: OpenOn) -> Check {
     doing(sent);
     let log = rig.after(&files).log()?;
     let found = all(&log, FIRST)?;
-    let wrong = found.iter().any(|(offset, payload)| usize::try_from(*offset).map(record).as_ref() != Ok(payload));
+    let wrong =
+        found.iter().any(|(offset, payload)| usize::try_from(*offset).map(record).as_ref() != Ok(payload));
     ensure(!wrong, sent, "nothing but what was submitted", "something else")?;
     let missing: Vec<u64> =
         (0..RECORDS as u64).filter(|offset| !found.iter().any(|(there, _)| there == offset)).collect();
