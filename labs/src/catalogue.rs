@@ -131,7 +131,7 @@ pub enum Gate {
         /// Of the previous form's count.
         at_most: f64,
     },
-    /// Requests a second under a load of the bench.
+    /// Requests a second under a load of the bench: of a step of ingestion.
     Load {
         /// Its name.
         load: String,
@@ -406,12 +406,8 @@ fn form_of(
         None => {
             files.insert(slot.file.clone(), craft.path(&slot.file));
             let submodules = slot.file.trim_end_matches(".rs");
-            let files = rust_files(root, &craft.path(submodules))?;
-            // A learner's crate has named tests instead of the files' own.
-            let is_tests = |file: &&String| {
-                Path::new(file.as_str()).iter().any(|part| part == "tests" || part == "tests.rs")
-            };
-            for file in files.into_iter().filter(|file| !is_tests(&file)) {
+            let below = rust_files(root, &craft.path(submodules))?;
+            for file in below.into_iter().filter(|file| !is_of_tests(file)) {
                 let dest = file.strip_prefix(&format!("{}/", craft.dir)).unwrap_or(&file).to_owned();
                 files.insert(dest, file);
             }
@@ -422,6 +418,11 @@ fn form_of(
         files.insert(file.clone(), craft.path(file));
     }
     Ok(Form { type_name: type_name.clone(), files })
+}
+
+/// Whether a file is a module of tests, or below one: a learner's crate has named tests instead.
+fn is_of_tests(file: &str) -> bool {
+    Path::new(file).iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
 /// The files below a folder of the repository, if there is such a folder.

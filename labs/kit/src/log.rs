@@ -22,10 +22,9 @@ mod share;
 
 use crate::{
     MINE, Slot,
-    black_box::judge,
-    check::{ALL, Check, Test, name_of},
+    check::{Check, Test},
+    queue::claims,
 };
-use conformance::{claim, queue::CLAIMS};
 use platform::slots::{QueueSetup, open_queue};
 use queue_phases::{Open, OpenPhaseOn as OpenOn};
 use rig::Rig;
@@ -37,7 +36,7 @@ pub fn log<L: Open>() -> Slot {
     let own = [crash::TESTS, segments::TESTS, share::TESTS, groups::TESTS, duplicates::TESTS].concat();
     let own = own.into_iter().map(|test| test.of(open));
     Slot {
-        tests: own.chain(claims(open)).collect(),
+        tests: own.chain(claims(move || Rig::new(open).claimed())).collect(),
         counters: counters::counters::<L>(),
         queue: Some(Arc::new(|setup: &QueueSetup<'_>| {
             open_queue(setup, MINE, |dir, config| L::open(dir, config).map(|o| (o.log as _, o.recovery)))
@@ -61,15 +60,4 @@ impl LogTest {
     fn of(self, open: OpenOn) -> Test {
         Test::new(self.name.to_owned(), self.since..=u32::MAX, move || (self.run)(open))
     }
-}
-
-/// What every log must do, each claim one test.
-fn claims(open: OpenOn) -> impl Iterator<Item = Test> {
-    CLAIMS.iter().map(move |claim| {
-        Test::new(name_of(claim.says), ALL, move || {
-            let fresh: Arc<conformance::queue::Open> = Arc::new(move || Rig::new(open).claimed());
-            let report = claim::run("queue", &fresh, std::slice::from_ref(claim));
-            judge(&report, "")
-        })
-    })
 }

@@ -146,8 +146,10 @@ fn open_killed(
     expected.push(next);
     drop(producer);
     drop(log);
-    let again = rig.after(&rig.disk.seen()).log()?;
-    expect_all(&format!("{sent}; then a record, and a restart"), &again, FIRST, &expected)?;
+    let (again, told) = rig.after(&rig.disk.seen()).open()?;
+    let sent = format!("{sent}; then a record, and a restart");
+    expect_all(&sent, &again, FIRST, &expected)?;
+    ensure(told.cut.is_none(), &sent, "nothing more is cut off", "the report tells a cut again")?;
     Ok((has_last, found))
 }
 

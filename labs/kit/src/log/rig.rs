@@ -1,7 +1,7 @@
 //! A log on a test's disk, and the few things that tests do with one.
 
 use super::disk::{Files, TestDisk};
-use crate::check::{Check, Must, PATIENCE, Unmet, broken, doing, ensure, expect};
+use crate::check::{Check, Must, PATIENCE, keep_if_panicked, Unmet, broken, doing, ensure, expect};
 use contracts::queue::{
     Ack, Bounds, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Placed, Producer, Records, Ticket,
 };
@@ -61,7 +61,9 @@ impl Rig {
 
     /// The same, where it may refuse.
     pub(super) fn try_open(&self) -> Result<Opened, OpenError> {
-        (self.open)(self.outside(), self.config.clone())
+        let opened = (self.open)(self.outside(), self.config.clone())?;
+        keep_if_panicked(&opened.log);
+        Ok(opened)
     }
 
     pub(super) fn log(&self) -> Result<Arc<dyn Log>, Unmet> {
@@ -72,7 +74,10 @@ impl Rig {
     pub(super) fn claimed(&self) -> Arc<dyn Log> {
         let config = LogConfig { partitions: 3, ..LogConfig::for_groups(&[GROUP]) };
         match (self.open)(self.outside(), config) {
-            Ok(opened) => opened.log,
+            Ok(opened) => {
+                keep_if_panicked(&opened.log);
+                opened.log
+            }
             // A claim opens what it likes, and a panic is told with what the log said.
             Err(error) => panic!("a new log cannot be opened: {error}"),
         }

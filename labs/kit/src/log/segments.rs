@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::check::{Check, Must, Unmet, doing, ensure, expect};
-use contracts::queue::{Ack, Log, LogError};
+use contracts::queue::{Ack, Log, LogError, Offset};
 use queue_phases::OpenPhaseOn as OpenOn;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub(super) const TESTS: &[LogTest] = &[
     LogTest::since(3, "a-log-is-opened-by-its-last-segment", opened_by_its_last),
     LogTest::since(3, "a-record-in-the-middle-is-found-without-reading-all", found_in_the_middle),
     LogTest::since(3, "what-every-group-has-read-makes-room", makes_room),
+    LogTest::since(3, "what-is-not-read-yet-stays", unread_stays),
+    LogTest::since(3, "a-power-cut-leaves-what-was-acknowledged-in-every-segment", every_segment_is_synced),
     LogTest::since(3, "a-log-over-its-size-drops-the-oldest", drops_the_oldest),
     LogTest::since(3, "a-log-that-may-drop-nothing-is-full", full_of_unread),
     LogTest::since(3, "what-lies-around-damage-can-be-read", around_damage),
@@ -122,6 +124,34 @@ fn makes_room(open: OpenOn) -> Check {
     )?;
     let start = bounds(&log, FIRST)?.start.0;
     ensure(start > 0, sent, "the partition begins later than at 0", format!("it begins at {start}"))
+}
+
+fn unread_stays(open: OpenOn) -> Check {
+    let rig = Rig::new(open);
+    let log = filled(&rig, RECORDS)?;
+    let sent = "700 records of 1000 bytes, of which the group has read 345";
+    let membership = log.subscribe(GROUP, "m").must(sent)?;
+    log.commit(&membership, FIRST, Offset(345)).must(sent)?;
+    let start = bounds(&log, FIRST)?.start.0;
+    let right = start > 0 && start <= 345;
+    ensure(right, sent, "the partition begins after 0, and not after 345", format!("it begins at {start}"))?;
+    let found = fetch(&log, FIRST, 345, 1).must(sent)?;
+    ensure(found == [(345, record(345))], sent, "record 345 is there", "it is not")
+}
+
+fn every_segment_is_synced(open: OpenOn) -> Check {
+    const COUNT: usize = 150;
+    let rig = Rig::new(open);
+    let log = rig.log()?;
+    let mut producer = producer(&log, Ack::Os)?;
+    let sent = "150 records of 1000 bytes at ack os and one more at ack disk, with segments of 64 KiB; the power is cut";
+    for payload in records(0, COUNT) {
+        append(&mut *producer, FIRST, &payload)?;
+    }
+    let mut last = super::rig::producer(&log, Ack::Disk)?;
+    append(&mut *last, FIRST, &record(COUNT))?;
+    let after = rig.after(&rig.disk.durable()).log()?;
+    expect_all(sent, &after, FIRST, &records(0, COUNT + 1))
 }
 
 fn drops_the_oldest(open: OpenOn) -> Check {

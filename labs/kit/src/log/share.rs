@@ -109,12 +109,15 @@ fn shares_the_next(open: OpenOn) -> Check {
         others.push(spawn("other", move || {
             producer.flush()?;
             flushed.fetch_add(1, Ordering::Relaxed);
-            producer.wait(Ticket(1), PATIENCE)
+            // Longer than this test waits for it: who is not woken is found.
+            producer.wait(Ticket(1), 3 * PATIENCE)
         })?);
     }
     // Whoever syncs in the flush itself is not there yet, and never will be while the sync is held.
     wait_a_moment_for(|| flushed.load(Ordering::Relaxed) == PRODUCERS);
     drop(held);
+    let woken = eventually(|| others.iter().all(thread::JoinHandle::is_finished));
+    ensure(woken, sent, "all of them go on", "some still wait")?;
     let settled = first.join().is_ok_and(|waited| waited.is_ok());
     let others = others
         .into_iter()
