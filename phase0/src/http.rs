@@ -70,7 +70,7 @@ fn exchange(
             (e.into(), false, false)
         }
     };
-    write_within(&mut stream, &render(&response, head_only), WRITE_TIMEOUT)?;
+    write_within(&mut stream, &render(response, head_only)?, WRITE_TIMEOUT)?;
     stream.shutdown(Shutdown::Write)?;
     if clean { Ok(()) } else { linger(&mut stream) }
 }
@@ -376,25 +376,26 @@ fn is_token_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// The whole answer in one buffer, so that it leaves in one write.
-fn render(response: &Response, head_only: bool) -> Vec<u8> {
+/// The whole answer in one buffer, so that it leaves in one write. A file that cannot be read is answered with nothing at
+/// all: what was promised in it cannot be kept.
+fn render(response: Response, head_only: bool) -> io::Result<Vec<u8>> {
     let Response { status, content_type, headers, body } = response;
-    let mut out = format!("HTTP/1.1 {status} {}\r\nConnection: close\r\n", reason(*status));
-    if *status != 204 && *status != 304 {
+    let mut out = format!("HTTP/1.1 {status} {}\r\nConnection: close\r\n", reason(status));
+    if status != 204 && status != 304 {
         out += &format!("Content-Length: {}\r\n", body.len());
     }
     if !content_type.is_empty() {
         out += &format!("Content-Type: {content_type}\r\n");
     }
-    for (name, value) in headers {
+    for (name, value) in &headers {
         out += &format!("{name}: {value}\r\n");
     }
     out += "\r\n";
     let mut out = out.into_bytes();
     if !head_only {
-        out.extend_from_slice(body);
+        out.extend_from_slice(&body.read()?);
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! Every error has one form, [`ApiError`]: a status, a code for machines, a message for people, and where in
 //! the input it went wrong.
 
+use crate::file::FileSlice;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, fmt, io, net::SocketAddr, task::Waker, time::Duration};
 
 /// A parsed request, borrowed from its connection's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,14 @@ impl<'a> Request<'a> {
         self.params().find_map(|(n, value)| (n == name).then_some(value))
     }
 
+    /// The same as bytes: what is no UTF-8 stays as it was sent.
+    pub fn param_bytes(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find_map(|(n, value)| {
+            (percent_decode(n, true) == name).then(|| percent_decode_bytes(value, true))
+        })
+    }
+
     /// All query parameters, percent-decoded, in the order sent.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         form_pairs(self.query)
@@ -54,12 +63,42 @@ impl<'a> Request<'a> {
 pub trait Handler: Send + Sync {
     /// Answers one request. Must not panic on anything that a stranger can send.
     fn handle(&self, request: &Request<'_>) -> Response;
+
+    /// One thread's way to answers that come later. An engine that has one thread for many connections asks each of its
+    /// threads for one; others may leave it, and let [`Handler::handle`] wait.
+    fn deferred(&self) -> Option<Box<dyn Deferred>> {
+        None
+    }
 }
 
 impl<F: Fn(&Request<'_>) -> Response + Send + Sync> Handler for F {
     fn handle(&self, request: &Request<'_>) -> Response {
         self(request)
     }
+}
+
+/// Takes requests whose answers wait until something is safe, and goes on with the next one meanwhile. So one thread has
+/// as many of them under way as its clients send, and one fsync is good for all.
+///
+/// It does not order answers: whoever asked sends them in the order of the requests.
+pub trait Deferred: Send {
+    /// The method and the path of its requests. All others are the handler's.
+    fn route(&self) -> (&'static str, &'static str);
+
+    /// Takes a request. Its answer comes later, under this number.
+    ///
+    /// # Errors
+    /// The answer, where there is nothing to wait for.
+    fn take(&mut self, number: u64, request: &Request<'_>) -> Result<(), Response>;
+
+    /// Publishes what was taken. An engine calls it once for all requests that came together.
+    fn flush(&mut self);
+
+    /// Moves the answers that are there now to `out`, with their numbers.
+    fn finished(&mut self, out: &mut Vec<(u64, Response)>);
+
+    /// Woken whenever there may be answers.
+    fn set_waker(&mut self, waker: Waker);
 }
 
 /// Stands around every handler of an engine.
@@ -70,8 +109,18 @@ pub trait Middleware: Send + Sync {
     /// The refusal, ready to be sent.
     fn before(&self, request: &Request<'_>) -> Result<(), Response>;
 
-    /// Called once the answer is known. `request` is `None` where no request could be parsed.
+    /// Called once the answer is known. `request` is `None` where no request could be parsed. Of one whose answer came
+    /// later, only the method and the path are left.
     fn after(&self, request: Option<&Request<'_>>, status: u16, took: Duration);
+
+    /// Called behind `before` where the answer comes later and this thread goes on with other requests: what it has
+    /// noted of the request, to be given back to [`Middleware::resume`] on the same thread, before `after`.
+    fn suspend(&self) -> u128 {
+        0
+    }
+
+    /// See [`Middleware::suspend`].
+    fn resume(&self, _noted: u128) {}
 }
 
 /// No middleware at all.
@@ -87,7 +136,7 @@ impl Middleware for Bare {
 }
 
 /// An answer. The engine adds `Content-Length` and what the connection needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Response {
     /// Status code.
     pub status: u16,
@@ -96,17 +145,76 @@ pub struct Response {
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
-    pub body: Cow<'static, [u8]>,
+    pub body: Body,
+}
+
+/// What an answer carries.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Bytes in memory.
+    Bytes(Cow<'static, [u8]>),
+    /// Parts of files, one behind the other, which an engine may send without looking at them.
+    Slices(Vec<FileSlice>),
+}
+
+impl Body {
+    /// Nothing.
+    pub const EMPTY: Self = Self::Bytes(Cow::Borrowed(b""));
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Slices(slices) => slices.iter().map(|slice| slice.bytes).sum(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is in memory: of files, nothing.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Slices(_) => b"",
+        }
+    }
+
+    /// The same body in memory: files are read.
+    ///
+    /// # Errors
+    /// What reading a file ended with.
+    pub fn read(self) -> io::Result<Cow<'static, [u8]>> {
+        let slices = match self {
+            Self::Bytes(bytes) => return Ok(bytes),
+            Self::Slices(slices) => slices,
+        };
+        let mut all = Vec::new();
+        for FileSlice { file, at, bytes } in slices {
+            let before = all.len();
+            all.resize(before + usize::try_from(bytes).map_err(io::Error::other)?, 0);
+            file.read_at(at, &mut all[before..])?;
+        }
+        Ok(all.into())
+    }
+}
+
+impl<T: Into<Cow<'static, [u8]>>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 impl Response {
     /// A status without a body.
     pub fn status(status: u16) -> Self {
-        Self { status, content_type: "", headers: Vec::new(), body: Cow::Borrowed(b"") }
+        Self { status, content_type: "", headers: Vec::new(), body: Body::EMPTY }
     }
 
     /// A body of some type.
-    pub fn body(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+    pub fn body(status: u16, content_type: &'static str, body: impl Into<Body>) -> Self {
         Self { status, content_type, headers: Vec::new(), body: body.into() }
     }
 
@@ -256,8 +364,18 @@ pub fn form_pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str
 
 /// Decodes `%41`; what is no valid escape stays as it is, what is no UTF-8 becomes U+FFFD.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    match percent_decode_bytes(text, plus_is_space) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+        ),
+    }
+}
+
+/// The same as bytes, whatever they are.
+pub fn percent_decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     if !text.bytes().any(|b| b == b'%' || (plus_is_space && b == b'+')) {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(text.as_bytes());
     }
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
@@ -277,7 +395,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
         }
         at += 1;
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Cow::Owned(out)
 }
 
 /// Encodes everything but unreserved characters (RFC 3986 §2.3).
@@ -337,7 +455,7 @@ mod tests {
         let response: Response = ApiError::bad_input("bad_json", 17, "expected a value").into();
         assert_eq!(response.status, 400);
         assert_eq!(
-            std::str::from_utf8(&response.body).unwrap(),
+            std::str::from_utf8(response.body.bytes()).unwrap(),
             r#"{"error":{"code":"bad_json","message":"expected a value","at":17}}"#
         );
         let busy: Response = ApiError::new(503, "queue_full", "try later").retry_after(1).into();
@@ -359,6 +477,11 @@ mod tests {
         assert_eq!(request.param("y").unwrap(), "1");
         assert_eq!(request.param("bad").unwrap(), "%zz");
         assert_eq!(request.param("z"), None);
+        let request = Request { query: "a=%ff&b=%41", ..request };
+        assert_eq!(request.param("a").unwrap(), "\u{fffd}");
+        assert_eq!(request.param_bytes("a").unwrap(), &b"\xff"[..]);
+        assert_eq!(request.param_bytes("b").unwrap(), &b"A"[..]);
+        assert_eq!(request.param_bytes("c"), None);
     }
 
     proptest! {

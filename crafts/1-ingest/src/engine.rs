@@ -61,6 +61,7 @@ pub struct ReactorPerCore;
 
 impl Engine for ReactorPerCore {
     const MAY_WAIT: bool = false;
+    const SENDS_FILES: bool = true;
 
     fn serve<A: App>(config: &IngestConfig, site: &Site<'_>, app: &A) -> io::Result<()> {
         let budget = Budget::new(config);
@@ -239,6 +240,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             if let Some(peer) = self.peers.get_mut(number) {
                 peer.fulfil(answer, response, &self.desk);
                 if !peer.is_queued {
+                    peer.is_queued = true;
                     self.turn.push(number);
                 }
             }
@@ -342,7 +344,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             peer.is_queued = true;
             self.again.push(number);
         }
-        if let Some(answer) = peer.promised() {
+        while let Some(answer) = peer.promised() {
             self.promises.note(answer, number);
         }
         let deadline = peer.deadline(self.settled, self.config);

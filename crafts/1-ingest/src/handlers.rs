@@ -85,10 +85,11 @@ impl Handlers {
     }
 
     /// Answers requests until [`Handlers::close`], and then those that still wait.
-    pub(crate) fn run(&self, site: &Site<'_>) {
+    pub(crate) fn run(&self, site: &Site<'_>, form: Form) {
         while let Some(job) = self.next() {
             // A handler that panics is a bug, and no reason to leave everybody else without an answer.
-            let answer = catch_unwind(AssertUnwindSafe(|| job.request.with(|request| answer(site, request))));
+            let answer =
+                catch_unwind(AssertUnwindSafe(|| job.request.with(|request| answer(site, request, form))));
             let panicked =
                 || ApiError::new(500, "internal", "this request could not be answered: it is a bug here");
             job.mailbox.put(job.number, answer.unwrap_or_else(|_| panicked().into()));
@@ -112,13 +113,31 @@ impl Handlers {
     }
 }
 
+/// What an engine can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Bytes in memory: files are read first.
+    Bytes,
+    /// Files as well.
+    Files,
+}
+
 /// Asks the middleware, then the site.
-pub(crate) fn answer(site: &Site<'_>, request: &Request<'_>) -> Response {
+pub(crate) fn answer(site: &Site<'_>, request: &Request<'_>, form: Form) -> Response {
     let begun = Instant::now();
     let admitted = site.middleware.before(request);
     let response = admitted.map(|()| site.rest.handle(request)).unwrap_or_else(|refusal| refusal);
+    let response = if form == Form::Bytes { in_memory(response) } else { response };
     site.middleware.after(Some(request), response.status, begun.elapsed());
     response
+}
+
+fn in_memory(response: Response) -> Response {
+    let Response { status, content_type, headers, body } = response;
+    match body.read() {
+        Ok(bytes) => Response { status, content_type, headers, body: bytes.into() },
+        Err(e) => ApiError::new(500, "internal", format!("the answer could not be read: {e}")).into(),
+    }
 }
 
 impl Mailbox {

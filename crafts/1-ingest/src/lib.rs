@@ -15,12 +15,16 @@ pub mod slots;
 pub mod engine;
 pub mod peer;
 
+pub mod transfer;
+
 pub mod budget;
 pub mod listen;
 
 pub mod http;
 
 pub mod service;
+
+mod elsewhere;
 
 pub mod handlers;
 

@@ -8,8 +8,9 @@ use crate::{
     budget::{LINGER_BYTES_MAX, LINGER_MAX, Seat},
     http::{Connection, Scratch, Settings},
     slots::{Lost, Worker},
+    transfer,
 };
-use contracts::{http::Response, ingest::IngestConfig, queue::Ticket};
+use contracts::{file::FileSlice, http::Response, ingest::IngestConfig, queue::Ticket};
 use mio::{event::Event, net::TcpStream};
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -19,6 +20,10 @@ use std::{
 
 /// Bytes that one read takes at most: many pipelined requests, and still not too much of one client in one turn.
 const READ_BYTES: usize = 64 << 10;
+
+/// Bytes of files that one client is sent in one turn at most. As much as comes out of memory in the blink of an eye; what
+/// must come from a slow disk stops the other clients no longer than this takes.
+const FILE_BYTES_A_TURN: u64 = 512 << 10;
 
 /// How long an answer may be owed to a client. A handler has bounds of its own; this one is for a handler that forgot them.
 const PROMISE_MAX: Duration = Duration::from_secs(600);
@@ -73,6 +78,8 @@ pub struct Peer<'b> {
     readable: bool,
     /// The poll has seen the end of what the client sends: a short read is not the last one then.
     half_closed: bool,
+    /// It has had its share of this turn, and would take more of a file.
+    interrupted: bool,
     /// Requests have arrived that were not run yet, since nobody took the answers of those before them.
     kept_back: bool,
     clocks: Clocks,
@@ -117,6 +124,7 @@ impl<'b> Peer<'b> {
             seat,
             readable: false,
             half_closed: false,
+            interrupted: false,
             kept_back: false,
             clocks: Clocks { quiet_since: now, begun: None, served: 0, stuck_since: None },
             lingering: None,
@@ -137,10 +145,9 @@ impl<'b> Peer<'b> {
     /// Whether there is something to read, or to run now that the answers before it have left. Nothing may come of it, as
     /// when a drain begins: one read finds that out.
     pub fn has_more(&self, settled: Ticket) -> bool {
-        if self.connection.promised().is_some() {
-            return false;
-        }
         match self.lingering {
+            None if self.interrupted => true,
+            None if self.connection.waits_for_promises() => false,
             None if self.kept_back => !self.has_answers(settled),
             None => self.readable && self.connection.wants_input(),
             Some(_) => self.readable,
@@ -148,7 +155,7 @@ impl<'b> Peer<'b> {
     }
 
     fn has_answers(&self, settled: Ticket) -> bool {
-        !self.connection.output(settled).is_empty() || self.waits_for_log(settled)
+        self.connection.has_output(settled) || self.waits_for_log(settled)
     }
 
     /// Runs the requests that were kept back, or reads once and runs what has become whole. Says whether the read was a
@@ -219,23 +226,38 @@ impl<'b> Peer<'b> {
 
     /// Whether anything was sent.
     fn send(&mut self, settled: Ticket) -> io::Result<bool> {
-        let mut moved = false;
+        let (mut moved, mut share) = (false, FILE_BYTES_A_TURN);
+        self.interrupted = false;
         loop {
-            let output = self.connection.output(settled);
-            if output.is_empty() {
-                return Ok(moved);
-            }
-            match self.socket.write(output) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => {
+            let sent = match self.connection.output(settled) {
+                [] => self.send_file(&mut share),
+                output => self.socket.write(output).map(|n| {
                     self.connection.wrote(n);
-                    moved = true;
-                }
+                    Some(n)
+                }),
+            };
+            match sent {
+                Ok(None) => return Ok(moved),
+                Ok(Some(0)) => return Err(ErrorKind::WriteZero.into()),
+                Ok(Some(_)) => moved = true,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(moved),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Sends of a file, where that is what comes next. `None` if it is not, or if this turn's share is used up.
+    fn send_file(&mut self, share: &mut u64) -> io::Result<Option<usize>> {
+        let Some(slice) = self.connection.output_file() else { return Ok(None) };
+        if *share == 0 {
+            self.interrupted = true;
+            return Ok(None);
+        }
+        let sent = transfer::send(&mut self.socket, slice, *share).inspect_err(|e| tell_of(e, slice))?;
+        self.connection.wrote_file(sent as u64);
+        *share -= sent as u64;
+        Ok(Some(sent))
     }
 
     /// What waits will never settle.
@@ -250,16 +272,14 @@ impl<'b> Peer<'b> {
         self.connection.waits_for(settled).is_some()
     }
 
-    /// The number of the answer that was promised to it.
-    pub fn promised(&self) -> Option<u64> {
+    /// The number of an answer that was promised to it, each of them once.
+    pub fn promised(&mut self) -> Option<u64> {
         self.connection.promised()
     }
 
     /// The promised answer is there. It may have been given up meanwhile.
     pub fn fulfil(&mut self, number: u64, response: Response, desk: &Desk) {
-        if self.promised() == Some(number) {
-            self.connection.fulfil(response, &desk.scratch);
-        }
+        self.connection.fulfil(number, response, &desk.scratch);
     }
 
     /// Says 503 and ends the connection.
@@ -301,6 +321,13 @@ impl<'b> Peer<'b> {
     }
 }
 
+/// A file that ends before it should, or cannot be read, is nothing that the client did.
+fn tell_of(error: &io::Error, slice: &FileSlice) {
+    if !transfer::is_of_the_socket(error) {
+        tracing::error!(file = ?slice.file, at = slice.at, bytes = slice.bytes, "an answer broke off: {error}");
+    }
+}
+
 /// Time.
 impl Peer<'_> {
     fn wind_clocks(&mut self, moved: bool, settled: Ticket, now: Instant) {
@@ -326,18 +353,16 @@ impl Peer<'_> {
         if let Some(lingering) = &self.lingering {
             return lingering.until;
         }
-        if self.connection.promised().is_some() {
-            return self.clocks.quiet_since + PROMISE_MAX;
-        }
+        let promise = self.connection.is_owed().then(|| self.clocks.quiet_since + PROMISE_MAX);
         let request = self.clocks.begun.map(|begun| begun + config.request_timeout);
         let answer = self.clocks.stuck_since.map(|since| since + self.patience(settled, config));
-        let first = request.into_iter().chain(answer).min();
+        let first = promise.into_iter().chain(request).chain(answer).min();
         first.unwrap_or(self.clocks.quiet_since + config.keep_alive_timeout)
     }
 
     /// For answers: with the log, if they wait for it, and otherwise with a client that does not read.
     fn patience(&self, settled: Ticket, config: &IngestConfig) -> Duration {
-        let waits_for_log = self.connection.output(settled).is_empty();
+        let waits_for_log = !self.connection.has_output(settled);
         if waits_for_log { config.settle_timeout } else { config.request_timeout }
     }
 
@@ -359,7 +384,7 @@ impl Peer<'_> {
         let is_late = self.clocks.begun.is_some_and(|begun| begun + config.request_timeout <= now);
         if is_late || self.clocks.stuck_since.is_none() {
             self.connection.time_out(&mut desk.scratch, worker);
-        } else if self.connection.output(settled).is_empty() {
+        } else if !self.connection.has_output(settled) {
             self.connection.lose(&Lost::unsettled(config.settle_timeout));
         } else {
             return Err(Gone); // it does not read

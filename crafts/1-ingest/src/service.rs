@@ -4,8 +4,9 @@
 //! ingestion goes to [`Site::rest`], which makes every composition the HTTP engine of the other services too.
 
 use crate::{
+    elsewhere::Elsewhere,
     frame::Frame,
-    handlers::{self, ClosesAtEnd, HANDLERS, Handlers, Mailbox},
+    handlers::{self, ClosesAtEnd, Form, HANDLERS, Handlers},
     slots::{
         Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Series, Sink, Submit, Worker,
     },
@@ -59,13 +60,14 @@ impl<E: Engine, P: Parse, L: Limit, H: Handoff> Ingest for Server<E, P, L, H> {
             limit: &limit,
             handoff: handoff.as_ref(),
             handlers: (!E::MAY_WAIT).then_some(&handlers),
+            form: if E::SENDS_FILES { Form::Files } else { Form::Bytes },
             parse: PhantomData,
         };
         let served = thread::scope(|scope| {
             let _closed_at_end = ClosesAtEnd(&handlers);
             for number in 0..if E::MAY_WAIT { 0 } else { HANDLERS } {
                 let handler = thread::Builder::new().name(format!("handler-{number}"));
-                handler.spawn_scoped(scope, || handlers.run(site))?;
+                handler.spawn_scoped(scope, || handlers.run(site, service.form))?;
             }
             E::serve(&self.config, site, &service)
         });
@@ -80,6 +82,7 @@ struct Service<'s, P, L, H> {
     handoff: Option<&'s H>,
     /// Who answers the rest, where the engine's threads may not wait for it.
     handlers: Option<&'s Handlers>,
+    form: Form,
     parse: PhantomData<fn() -> P>,
 }
 
@@ -93,11 +96,8 @@ impl<'s, P: Parse, L: Limit, H: Handoff> App for Service<'s, P, L, H> {
             limit: self.limit,
             intake: submit.map(|submit| Intake { submit, json: P::default(), formats: Formats::default() }),
             clock: Clock::default(),
-            elsewhere: self.handlers.map(|handlers| Elsewhere {
-                handlers,
-                mailbox: Arc::default(),
-                promised: 0,
-            }),
+            form: self.form,
+            elsewhere: self.handlers.map(|handlers| Elsewhere::new(self.site, handlers)),
         })
     }
 }
@@ -109,26 +109,9 @@ struct ServiceWorker<'s, P, L, S> {
     /// What takes samples, where there is a log.
     intake: Option<Intake<P, S>>,
     clock: Clock,
-    /// Who answers the rest, where it is not this thread.
+    form: Form,
+    /// Where the rest is answered, if this thread may not wait for it.
     elsewhere: Option<Elsewhere<'s>>,
-}
-
-/// One thread's way to the handlers, and back.
-struct Elsewhere<'s> {
-    handlers: &'s Handlers,
-    mailbox: Arc<Mailbox>,
-    /// Answers promised so far: their numbers.
-    promised: u64,
-}
-
-impl Elsewhere<'_> {
-    fn promise(&mut self, request: &Request<'_>) -> Reply {
-        self.promised += 1;
-        match self.handlers.submit(self.promised, request, &self.mailbox) {
-            Ok(()) => Reply { answer: Answer::Later(self.promised), ticket: Ticket(0) },
-            Err(refusal) => Reply::now(refusal),
-        }
-    }
 }
 
 struct Intake<P, S> {
@@ -156,7 +139,7 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
             (.., Some(elsewhere)) => elsewhere.promise(request),
             _ => {
                 self.clock.stop();
-                Reply::now(handlers::answer(self.site, request))
+                Reply::now(handlers::answer(self.site, request, self.form))
             }
         }
     }
@@ -170,6 +153,9 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
         if let Some(intake) = &mut self.intake {
             intake.submit.flush();
         }
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.flush();
+        }
     }
 
     fn settled(&mut self) -> Result<Ticket, Lost> {
@@ -181,8 +167,8 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     }
 
     fn set_waker(&mut self, waker: Waker) {
-        if let Some(elsewhere) = &self.elsewhere {
-            elsewhere.mailbox.set_waker(waker.clone());
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.set_waker(waker.clone());
         }
         if let Some(intake) = &mut self.intake {
             intake.submit.set_waker(waker);
@@ -190,8 +176,8 @@ impl<P: Parse, L: Limit, S: Submit> Worker for ServiceWorker<'_, P, L, S> {
     }
 
     fn finished(&mut self, out: &mut Vec<(u64, Response)>) {
-        if let Some(elsewhere) = &self.elsewhere {
-            elsewhere.mailbox.take(out);
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.finished(out);
         }
     }
 }

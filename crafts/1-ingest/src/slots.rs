@@ -29,6 +29,9 @@ pub trait Engine: 'static {
     /// are not ingestion are answered by other threads, and their answers come later.
     const MAY_WAIT: bool;
 
+    /// Whether it sends parts of files as they lie. To one that does not, a [`Worker`] gives their bytes.
+    const SENDS_FILES: bool = false;
+
     /// Serves until the shutdown is set; then finishes what was begun, drops every worker, and returns.
     ///
     /// # Errors
@@ -75,7 +78,7 @@ pub trait Worker: Send {
     /// The same for engines that cannot: woken whenever [`Worker::settled`] may have moved, or an answer was finished.
     fn set_waker(&mut self, waker: Waker);
 
-    /// Moves the answers that were promised with [`Answer::Later`] and are there now to `out`, with their numbers.
+    /// Moves the answers that were promised and are there now to `out`, with their numbers.
     fn finished(&mut self, _out: &mut Vec<(u64, Response)>) {}
 }
 
@@ -99,6 +102,8 @@ pub enum Answer {
     Other(Response),
     /// Not yet: [`Worker::finished`] will tell the answer of this number. The connection's next request waits for it.
     Later(u64),
+    /// The same, but the connection's next request need not wait: only its answer does.
+    Soon(u64),
 }
 
 impl Reply {
@@ -113,7 +118,15 @@ impl Reply {
             Answer::Accepted(_) => 202,
             Answer::NoContent => 204,
             Answer::Other(response) => response.status,
-            Answer::Later(_) => 0,
+            Answer::Later(_) | Answer::Soon(_) => 0,
+        }
+    }
+
+    /// Bytes of memory that its body takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.answer {
+            Answer::Other(response) => response.body.bytes().len(),
+            _ => 0,
         }
     }
 }

@@ -529,3 +529,221 @@ fn decoded_bodies_of_a_megabyte_are_taken_whole() {
         assert!(client.worker.calls[0].len() > body.len());
     }
 }
+
+// Answers that come later.
+
+fn soon(number: u64) -> Reply {
+    Reply { answer: Answer::Soon(number), ticket: Ticket(0) }
+}
+
+fn later(number: u64) -> Reply {
+    Reply { answer: Answer::Later(number), ticket: Ticket(0) }
+}
+
+impl Client {
+    fn fulfil(&mut self, number: u64) {
+        let response = Response::text(200, format!("answer {number}"));
+        self.connection.fulfil(number, response, &self.scratch);
+    }
+
+    fn bodies(&mut self) -> Vec<String> {
+        answers(&self.take(ALL)).into_iter().map(|answer| String::from_utf8(answer.body).unwrap()).collect()
+    }
+}
+
+#[test]
+fn what_is_promised_soon_holds_back_answers_and_no_requests() {
+    let mut client = Client::new();
+    client.worker.replies.extend([soon(1), soon(2), Reply::now(Response::text(200, "now")), soon(3)]);
+    client.send(GET.repeat(4));
+    assert_eq!(client.worker.calls.len(), 4, "all of them are run");
+    assert_eq!(client.connection.served(), 4);
+    let mut noted: Vec<u64> = std::iter::from_fn(|| client.connection.promised()).collect();
+    noted.sort_unstable();
+    assert_eq!(noted, [1, 2, 3], "each once");
+    assert!(client.connection.is_owed() && !client.connection.is_idle());
+    client.fulfil(2);
+    assert_eq!(client.bodies(), [""; 0], "the first is not there");
+    client.fulfil(1);
+    assert_eq!(client.bodies(), ["answer 1", "answer 2", "now"]);
+    client.fulfil(7);
+    assert_eq!(client.bodies(), [""; 0], "nobody has asked for that");
+    client.fulfil(3);
+    assert_eq!(client.bodies(), ["answer 3"]);
+    assert!(client.connection.is_idle());
+}
+
+#[test]
+fn what_is_promised_later_holds_back_requests_too() {
+    let mut client = Client::new();
+    client.worker.replies.extend([soon(1), later(2)]);
+    client.send(GET.repeat(3));
+    assert_eq!(client.worker.calls.len(), 2);
+    assert!(!client.connection.wants_input());
+    client.fulfil(2);
+    client.fulfil(1);
+    client.resume();
+    assert_eq!(client.worker.calls.len(), 3);
+    assert_eq!(client.statuses(ALL), [200, 200, 202]);
+}
+
+/// `OWED_MAX` of them.
+#[test]
+fn so_much_is_promised_to_a_connection_and_no_more() {
+    let mut client = Client::new();
+    client.worker.replies.extend((1..=2000).map(soon));
+    client.send(GET.repeat(2000));
+    assert_eq!(client.worker.calls.len(), 1024);
+    assert!(!client.connection.wants_input());
+    for number in 1..=10 {
+        client.fulfil(number);
+    }
+    client.resume();
+    assert_eq!(client.worker.calls.len(), 1034);
+    assert_eq!(client.statuses(ALL), [200; 10]);
+    for number in 11..=2000 {
+        client.fulfil(number);
+        client.resume();
+        assert_eq!(client.statuses(ALL), [200], "answer {number}");
+    }
+    assert!(client.connection.is_idle() && client.connection.buffered_bytes() <= KEPT_BYTES_MAX);
+}
+
+#[test]
+fn large_answers_behind_a_promise_are_bounded_as_well() {
+    let mut client = Client::new();
+    let large = || Reply::now(Response::text(200, "x".repeat(OUTPUT_BYTES_MAX / 4)));
+    client.worker.replies.push_back(soon(1));
+    client.worker.replies.extend((0..20).map(|_| large()));
+    client.send(GET.repeat(21));
+    assert_eq!(client.worker.calls.len(), 5);
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [200; 5]);
+}
+
+#[test]
+fn a_refusal_stands_behind_what_was_promised_before_it() {
+    let mut client = Client::new();
+    client.worker.replies.push_back(soon(1));
+    client.send(GET);
+    client.send("no HTTP at all\r\n\r\n");
+    assert!(!client.connection.wants_input() && !client.connection.is_finished());
+    assert_eq!(client.statuses(ALL), [0; 0]);
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [200, 400]);
+    assert!(client.connection.is_finished());
+}
+
+#[test]
+fn a_client_that_has_said_all_gets_what_it_was_promised() {
+    let mut client = Client::new();
+    client.worker.replies.extend([soon(1), soon(2)]);
+    client.send(GET.repeat(2));
+    client.end();
+    assert!(!client.connection.is_finished());
+    client.fulfil(2);
+    client.fulfil(1);
+    assert_eq!(client.bodies(), ["answer 1", "answer 2"]);
+    assert!(client.connection.is_finished());
+}
+
+#[test]
+fn the_word_to_go_on_keeps_its_place() {
+    let mut client = Client::new();
+    client.worker.replies.push_back(soon(1));
+    client.send(GET);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.statuses(ALL), [0; 0]);
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [200, 100]);
+    client.send("{}");
+    assert_eq!(client.statuses(ALL), [202]);
+}
+
+#[test]
+fn in_a_drain_the_last_that_was_promised_is_the_last() {
+    let mut client = Client::new();
+    client.worker.replies.extend([soon(1), soon(2)]);
+    client.send(GET.repeat(2));
+    client.connection.close_after_reply();
+    client.fulfil(1);
+    client.fulfil(2);
+    let said = client.text(ALL);
+    assert_eq!(said.matches("Connection: close").count(), 1, "{said}");
+    assert!(said.ends_with("answer 2") && client.connection.is_finished());
+}
+
+#[test]
+fn a_drain_waits_for_the_request_that_has_begun_behind_a_promise() {
+    let mut client = Client::new();
+    client.worker.replies.push_back(soon(1));
+    client.send([GET.as_bytes(), &post("{}")[..20]].concat());
+    client.connection.close_after_reply();
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [200]);
+    client.send(&post("{}")[20..]);
+    assert!(client.text(ALL).contains("202 Accepted\r\n") && client.connection.is_finished());
+}
+
+#[test]
+fn a_loss_ends_what_waits_for_a_ticket_and_not_what_was_promised_before_it() {
+    let mut client = Client::new();
+    client.worker.replies.extend([
+        soon(1),
+        Reply { answer: Answer::Accepted(1), ticket: Ticket(5) },
+        soon(2),
+    ]);
+    client.send(GET.repeat(3));
+    assert_eq!(client.connection.waits_for(Ticket(4)), Some(Ticket(5)));
+    client.connection.lose(&Lost("the disk is gone".into()));
+    client.fulfil(2);
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [200, 503]);
+    assert!(client.connection.is_finished());
+}
+
+#[test]
+fn a_loss_before_a_promise_ends_both() {
+    let mut client = Client::new();
+    client.worker.replies.extend([Reply { answer: Answer::Accepted(1), ticket: Ticket(5) }, soon(1)]);
+    client.send(GET.repeat(2));
+    client.connection.lose(&Lost("the disk is gone".into()));
+    client.fulfil(1);
+    assert_eq!(client.statuses(ALL), [503]);
+    assert!(client.connection.is_finished());
+}
+
+proptest! {
+    /// Whatever is promised, and in whatever order it comes: answers have the order of the requests, and none is missing.
+    #[test]
+    fn answers_always_have_the_order_of_their_requests(
+        kinds in proptest::collection::vec(0..3_u8, 1..40),
+        order in any::<proptest::sample::Index>(),
+        seed in any::<u64>(),
+    ) {
+        let mut client = Client::new();
+        let reply = |(number, kind): (usize, &u8)| match kind {
+            0 => Reply::now(Response::text(200, format!("answer {number}"))),
+            1 => soon(number as u64),
+            _ => later(number as u64),
+        };
+        client.worker.replies.extend(kinds.iter().enumerate().map(reply));
+        client.send(GET.repeat(kinds.len()));
+        let mut open: Vec<u64> = Vec::new();
+        let mut got = Vec::new();
+        let mut draw = seed | 1;
+        for _ in 0..10 * kinds.len() {
+            open.extend(std::iter::from_fn(|| client.connection.promised()));
+            if !open.is_empty() {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(order.index(1000) as u64 + 1);
+                let at = usize::try_from(draw >> 33).unwrap() % open.len();
+                let number = open.swap_remove(at);
+                client.fulfil(number);
+            }
+            got.extend(client.bodies());
+            client.resume();
+        }
+        let expected: Vec<String> = (0..kinds.len()).map(|n| format!("answer {n}")).collect();
+        prop_assert_eq!(got, expected);
+    }
+}

@@ -14,21 +14,16 @@ pub(crate) fn add(slots: &mut Slots) {
 
 /// The final form is there already, and stays the last, which is the default.
 fn add_queues(slots: &mut Slots) {
-    let at = slots.queue.len() - 1;
-    let superseded = queue_phases::PHASES.into_iter().filter(|phase| phase.name != queue::NAME);
-    slots.queue.splice(
-        at..at,
-        superseded.map(|phase| {
-            Choice::new(
-                phase.name,
-                phase.title,
-                Arc::new(move |setup: &QueueSetup<'_>| {
-                    // Each in a directory of its own: none reads what another has written.
-                    open_queue(setup, &format!("queue-{}", phase.name), |dir, config| {
-                        (phase.open)(dir, config).map(|opened| (opened.log as _, opened.recovery))
-                    })
-                }),
-            )
-        }),
-    );
+    let last = slots.queue.len() - 1;
+    for (at, phase) in queue_phases::PHASES.into_iter().filter(|phase| phase.name != queue::NAME).enumerate()
+    {
+        // Each in a directory of its own: none reads what another has written.
+        let dir = format!("queue-{}", phase.name);
+        let open = move |setup: &QueueSetup<'_>| {
+            open_queue(setup, &dir, |dir, config| {
+                (phase.open)(dir, config).map(|opened| (opened.log as _, opened.recovery))
+            })
+        };
+        slots.queue.insert(last + at, Choice::new(phase.name, phase.title, Arc::new(open)));
+    }
 }

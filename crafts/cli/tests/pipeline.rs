@@ -236,7 +236,7 @@ fn a_service_that_starts_before_its_upstream_waits_for_it() {
     assert_eq!(ingest.get("/ready").0, 503);
     let sample = r#"{"name":"early","value":1}"#;
     let (status, body) = ingest.post("/metrics", sample);
-    assert_eq!((status, &body["error"]["code"]), (503, &json!("not_settled")), "{body}");
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("queue_unavailable")), "{body}");
 
     let data = dir.path().join("queue");
     let listen = format!("127.0.0.1:{port}");

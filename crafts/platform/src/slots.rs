@@ -16,7 +16,7 @@ use phase0::{
     storage::JsonLines,
 };
 use queue::{FileLog, LogConfig, OpenError, Recovery};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// One way to fill a slot.
 pub struct Choice<F: ?Sized> {
@@ -49,6 +49,9 @@ pub struct QueueSetup<'a> {
     pub dir: &'a Path,
     /// How many partitions at least. `None`: as many as it has, and one if it is new.
     pub partitions: Option<u32>,
+    /// A member of a consumer group that was silent for so long is expelled, where a group can have several. `None`: what
+    /// the log takes for right.
+    pub heartbeat_timeout: Option<Duration>,
 }
 
 /// Makes a server; without a log it is an HTTP engine only.
@@ -149,7 +152,8 @@ pub fn open_queue(
     name: &str,
     open: impl Fn(&Path, LogConfig) -> Result<(Arc<dyn Log>, Recovery), OpenError>,
 ) -> Result<Arc<dyn Log>, String> {
-    let (dir, config) = (setup.dir.join(name), LogConfig::for_groups(&[STORAGE_GROUP]));
+    let (dir, mut config) = (setup.dir.join(name), LogConfig::for_groups(&[STORAGE_GROUP]));
+    config.heartbeat_timeout = setup.heartbeat_timeout.unwrap_or(config.heartbeat_timeout);
     let with = |partitions| open(&dir, LogConfig { partitions, ..config.clone() });
     let opened = match with(setup.partitions.unwrap_or(1)) {
         Err(OpenError::FewerPartitions { found, .. }) if setup.partitions.is_none() => with(found),

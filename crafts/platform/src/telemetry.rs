@@ -162,6 +162,15 @@ impl Middleware for Telemetry {
             tracing::debug!(target: "http", trace, method, path, status, took_us, "request");
         }
     }
+
+    /// The trace, for as long as this thread answers others.
+    fn suspend(&self) -> u128 {
+        TRACE.take().unwrap_or_default()
+    }
+
+    fn resume(&self, noted: u128) {
+        TRACE.set(Some(noted).filter(|trace| *trace != 0));
+    }
 }
 
 /// `localhost` or an address, with or without a port.

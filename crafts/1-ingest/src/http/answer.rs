@@ -2,7 +2,7 @@
 
 use super::head::{Head, Version};
 use crate::slots::Answer;
-use contracts::http::{Response, reason};
+use contracts::http::{Body, Response, reason};
 
 /// Tells the client to send its body (RFC 9110 section 15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -43,13 +43,14 @@ impl Form {
         Self { connection: ConnectionOption::Close, ..self }
     }
 
-    /// Whether nothing comes after it.
-    pub(super) fn is_last(self) -> bool {
-        self.connection == ConnectionOption::Close
+    /// Whether the body of an answer with this status is sent. Two never have one (RFC 9112 section 6.3), and whoever asks
+    /// with HEAD wants none.
+    pub(super) fn sends_body(self, status: u16) -> bool {
+        has_body(status) && !self.head_only
     }
 }
 
-/// Appends an answer to `out`.
+/// Appends an answer to `out`, but for what of its body is in files.
 pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, date: &[u8], form: Form) {
     match answer {
         Answer::Accepted(count) => write_accepted(out, *count, date, form),
@@ -60,16 +61,16 @@ pub(super) fn write(out: &mut Vec<u8>, answer: &Answer, date: &[u8], form: Form)
         }
         Answer::Other(response) => write_response(out, response, date, form),
         // Who promises an answer keeps its form, and writes it when it is there.
-        Answer::Later(_) => {}
+        Answer::Later(_) | Answer::Soon(_) => {}
     }
 }
 
 fn write_accepted(out: &mut Vec<u8>, count: usize, date: &[u8], form: Form) {
     const BEGIN: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: ";
     let mut digits = [0; 20];
-    let count = decimal(count, &mut digits);
+    let count = decimal(count as u64, &mut digits);
     out.extend_from_slice(BEGIN);
-    write_decimal(out, r#"{"accepted":}"#.len() + count.len());
+    write_decimal(out, (r#"{"accepted":}"#.len() + count.len()) as u64);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(date);
     out.extend_from_slice(end_of_head(form.connection));
@@ -83,13 +84,12 @@ fn write_accepted(out: &mut Vec<u8>, count: usize, date: &[u8], form: Form) {
 fn write_response(out: &mut Vec<u8>, response: &Response, date: &[u8], form: Form) {
     let Response { status, content_type, headers, body } = response;
     out.extend_from_slice(b"HTTP/1.1 ");
-    write_decimal(out, usize::from(*status));
+    write_decimal(out, u64::from(*status));
     out.push(b' ');
     out.extend_from_slice(reason(*status).as_bytes());
     out.extend_from_slice(b"\r\n");
-    // These two never have a body (RFC 9112 section 6.3), so a length would only mislead.
-    let has_body = !matches!(status, 204 | 304);
-    if has_body {
+    // Where there is never a body, a length would only mislead.
+    if has_body(*status) {
         if !content_type.is_empty() {
             write_header(out, "Content-Type", content_type);
         }
@@ -102,9 +102,15 @@ fn write_response(out: &mut Vec<u8>, response: &Response, date: &[u8], form: For
     }
     out.extend_from_slice(date);
     out.extend_from_slice(end_of_head(form.connection));
-    if has_body && !form.head_only {
+    if let Body::Bytes(body) = body
+        && form.sends_body(*status)
+    {
         out.extend_from_slice(body);
     }
+}
+
+fn has_body(status: u16) -> bool {
+    !matches!(status, 204 | 304)
 }
 
 /// A value can hold what a client sent. A control character in it becomes a space, so that it never ends its line.
@@ -123,12 +129,12 @@ fn end_of_head(connection: ConnectionOption) -> &'static [u8] {
     }
 }
 
-fn write_decimal(out: &mut Vec<u8>, number: usize) {
+fn write_decimal(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(decimal(number, &mut [0; 20]));
 }
 
 /// The digits of a number, right-aligned in a buffer that holds any.
-fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;

@@ -10,10 +10,12 @@ use super::{
     date::DateLine,
     head::{self, Coding, Framing, Head, Headers, Progress},
     output::{self, Output},
+    owed::{Owed, Written},
 };
-use crate::slots::{Answer, Lost, Worker};
+use crate::slots::{Answer, Lost, Reply, Worker};
 use contracts::{
-    http::{ApiError, Request, Response},
+    file::FileSlice,
+    http::{ApiError, Body, Request, Response},
     limits::HEAD_BYTES_MAX,
     queue::Ticket,
 };
@@ -69,21 +71,14 @@ pub struct Connection {
     held: Vec<u8>,
     output: Output,
     served: u64,
-    /// The answer that was promised, and is not there yet.
-    promised: Option<Promised>,
+    /// Answers that were promised, and those behind them. What is in `output` leaves before.
+    owed: Owed,
     /// No request will be answered any more.
     closing: bool,
     /// The client has said all that it will say.
     input_ended: bool,
     /// The client has said, or may be saying, what nobody reads.
     unread: bool,
-}
-
-/// An answer that comes later. Until it does, no other request of this connection is run.
-#[derive(Debug)]
-struct Promised {
-    number: u64,
-    form: Form,
 }
 
 /// A request that is not whole.
@@ -125,7 +120,7 @@ impl Connection {
             held: Vec::new(),
             output: Output::default(),
             served: 0,
-            promised: None,
+            owed: Owed::default(),
             closing: false,
             input_ended: false,
             unread: false,
@@ -156,23 +151,30 @@ impl Connection {
         }
     }
 
-    /// The number of the answer that this connection waits for.
-    pub fn promised(&self) -> Option<u64> {
-        self.promised.as_ref().map(|promised| promised.number)
+    /// The number of an answer that was promised to this connection, each of them once: to note who waits for it.
+    pub fn promised(&mut self) -> Option<u64> {
+        self.owed.next_unnoted()
     }
 
-    /// The promised answer is there.
-    pub fn fulfil(&mut self, response: Response, scratch: &Scratch) {
-        let Some(Promised { mut form, .. }) = self.promised.take() else { return };
-        if !self.settings.keep_alive {
-            form = form.last();
-        }
-        let is_last = form.is_last();
-        answer::write(self.output.buffer(), &Answer::Other(response), scratch.date.as_bytes(), form);
-        self.output.hold(Ticket(0));
-        self.served += 1;
-        if is_last {
-            self.close();
+    /// Whether an answer that was promised is not there yet.
+    pub fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// The promised answer of this number is there. It leaves when all that was promised before it has.
+    pub fn fulfil(&mut self, number: u64, response: Response, scratch: &Scratch) {
+        self.owed.fulfil(number, response);
+        while let Some(written) = self.owed.pop_ready() {
+            match written {
+                Written::Continue => self.write_continue(),
+                Written::Answer(reply, form) => {
+                    let is_last = self.is_time_to_close();
+                    self.write(reply, if is_last { form.last() } else { form }, scratch.date.as_bytes());
+                    if is_last {
+                        self.close();
+                    }
+                }
+            }
         }
     }
 
@@ -189,6 +191,7 @@ impl Connection {
             let message = format!("the request did not arrive in time; {got} bytes of it did");
             self.refuse(ApiError::new(408, "request_timeout", message), scratch, worker);
         } else {
+            self.owed.clear();
             self.close();
         }
     }
@@ -211,14 +214,33 @@ impl Connection {
         self.output.wrote(bytes);
     }
 
+    /// The part of a file that may be sent now, when there is no output before it.
+    pub fn output_file(&self) -> Option<&FileSlice> {
+        self.output.ready_file()
+    }
+
+    /// So many bytes of the file have been sent.
+    pub fn wrote_file(&mut self, bytes: u64) {
+        self.output.wrote_file(bytes);
+    }
+
+    /// Whether anything may be sent now.
+    pub fn has_output(&self, settled: Ticket) -> bool {
+        !self.output(settled).is_empty() || self.output_file().is_some()
+    }
+
     /// The ticket that the first answer not to be sent yet waits for.
     pub fn waits_for(&self, settled: Ticket) -> Option<Ticket> {
-        self.output.waits_for(settled)
+        self.output.waits_for(settled).or_else(|| self.owed.waits_for(settled))
     }
 
     /// What waited will never settle: its answers become one 503 `not_settled`, and the connection ends after it.
     pub fn lose(&mut self, lost: &Lost) {
-        if self.output.forget_held() {
+        let is_any_held = self.output.forget_held();
+        if is_any_held {
+            self.owed.clear();
+        }
+        if is_any_held || self.owed.forget_held() {
             let error = ApiError::new(503, "not_settled", lost.to_string()).retry_after(1);
             self.push_last(error, b"");
         }
@@ -226,13 +248,18 @@ impl Connection {
 
     /// Whether the engine should read: not while answers pile up, nor once the connection ends.
     pub fn wants_input(&self) -> bool {
-        let may_go_on = !self.closing && !self.input_ended && self.promised.is_none();
+        let may_go_on = !self.closing && !self.input_ended && !self.waits_for_promises();
         may_go_on && self.held.is_empty() && !self.output.is_full()
+    }
+
+    /// Whether no request is run before a promised answer is there.
+    pub fn waits_for_promises(&self) -> bool {
+        self.owed.blocks() || self.owed.is_full()
     }
 
     /// Nothing half-read, nothing unsent.
     pub fn is_idle(&self) -> bool {
-        !self.is_reading() && self.held.is_empty() && self.promised.is_none() && self.output.is_empty()
+        !self.is_reading() && self.held.is_empty() && self.owed.is_empty() && self.output.is_empty()
     }
 
     /// Whether a request has begun to arrive and is not whole.
@@ -240,14 +267,14 @@ impl Connection {
         !self.partial.bytes.is_empty()
     }
 
-    /// Requests answered so far, refused ones included.
+    /// Requests so far that were answered, or will be; refused ones included.
     pub fn served(&self) -> u64 {
         self.served
     }
 
     /// Everything has been sent, and nothing more will be: time to close.
     pub fn is_finished(&self) -> bool {
-        self.closing && self.output.is_empty()
+        self.closing && self.owed.is_empty() && self.output.is_empty()
     }
 
     /// Whether the client may still be sending what nobody will read. Closing at once would reset the connection, and the
@@ -263,17 +290,17 @@ impl Connection {
 
     /// Bytes that its buffers hold.
     pub fn buffered_bytes(&self) -> usize {
-        self.partial.bytes.capacity() + self.held.capacity() + self.output.capacity()
+        self.partial.bytes.capacity() + self.held.capacity() + self.output.capacity() + self.owed.bytes()
     }
 
     /// Reads requests until there is no more to read, or no room for answers; returns how far it came.
     fn run<W: Worker>(&mut self, bytes: &[u8], scratch: &mut Scratch, worker: &mut W) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !self.closing && self.promised.is_none() {
+        while at < bytes.len() && !self.closing && !self.owed.blocks() {
             let rest = &bytes[at..];
             at += match &self.partial.stage {
                 Stage::Head(_) if self.partial.bytes.is_empty() => {
-                    if self.output.is_full() {
+                    if self.output.is_full() || self.owed.is_full() {
                         break;
                     }
                     self.begin(rest, scratch, worker)
@@ -381,9 +408,10 @@ impl Connection {
                 Stage::Chunked { head_bytes, chunks: Chunks::new(self.settings.body_bytes_max) }
             }
         };
-        if tell_to_continue {
-            self.output.buffer().extend_from_slice(answer::CONTINUE);
-            self.output.hold(Ticket(0));
+        match tell_to_continue {
+            true if self.owed.is_empty() => self.write_continue(),
+            true => self.owed.push_continue(),
+            false => {}
         }
         Ok(())
     }
@@ -453,17 +481,45 @@ impl Connection {
         let reply = worker.call(&request);
         let is_last = !(head.keep_alive && self.settings.keep_alive);
         let form = Form::of(head, is_last);
-        if let Answer::Later(number) = reply.answer {
-            self.promised = Some(Promised { number, form });
-            return;
+        match reply.answer {
+            Answer::Later(number) => self.owed.promise(number, form, true),
+            Answer::Soon(number) => self.owed.promise(number, form, false),
+            _ => self.push(reply, form, scratch.date.as_bytes()),
         }
-        answer::write(self.output.buffer(), &reply.answer, scratch.date.as_bytes(), form);
-        self.output.hold(reply.ticket);
         self.served += 1;
         self.closing = is_last;
         if scratch.body.capacity() > DECODED_KEPT_BYTES_MAX {
             scratch.body = Vec::new();
         }
+    }
+
+    /// Writes an answer, if none is owed before it.
+    fn push(&mut self, reply: Reply, form: Form, date: &[u8]) {
+        if self.owed.is_empty() {
+            self.write(reply, form, date);
+        } else {
+            self.owed.push(reply, form);
+        }
+    }
+
+    fn write(&mut self, reply: Reply, form: Form, date: &[u8]) {
+        answer::write(self.output.buffer(), &reply.answer, date, form);
+        if let Answer::Other(Response { status, body: Body::Slices(slices), .. }) = reply.answer
+            && form.sends_body(status)
+        {
+            self.output.push_files(slices);
+        }
+        self.output.hold(reply.ticket);
+    }
+
+    fn write_continue(&mut self) {
+        self.output.buffer().extend_from_slice(answer::CONTINUE);
+        self.output.hold(Ticket(0));
+    }
+
+    /// Whether the answer that is written now is the last, although nobody knew when its request came.
+    fn is_time_to_close(&self) -> bool {
+        !self.settings.keep_alive && !self.closing && self.owed.is_empty() && !self.is_reading()
     }
 
     fn hold(&mut self, rest: &[u8]) {
@@ -476,7 +532,7 @@ impl Connection {
 
     /// Where the client has said all and all was read: what is not whole never will be.
     fn finish_input<W: Worker>(&mut self, scratch: &mut Scratch, worker: &mut W) {
-        if !self.input_ended || !self.held.is_empty() || self.closing || self.promised.is_some() {
+        if !self.input_ended || !self.held.is_empty() || self.closing || self.owed.blocks() {
             return;
         }
         match self.partial.cut_short() {
@@ -492,8 +548,7 @@ impl Connection {
     }
 
     fn push_last(&mut self, error: ApiError, date: &[u8]) {
-        answer::write(self.output.buffer(), &Answer::Other(error.into()), date, Form::REFUSAL);
-        self.output.hold(Ticket(0));
+        self.push(Reply::now(error), Form::REFUSAL, date);
         self.close();
         self.unread = true;
     }
@@ -502,7 +557,6 @@ impl Connection {
     fn close(&mut self) {
         self.unread |= !self.held.is_empty();
         self.closing = true;
-        self.promised = None;
         self.held = Vec::new();
         self.partial = Partial::default();
     }

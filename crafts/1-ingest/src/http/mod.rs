@@ -26,6 +26,8 @@ mod answer;
 
 mod output;
 
+mod owed;
+
 mod date;
 
 pub use connection::{Connection, Scratch, Settings};

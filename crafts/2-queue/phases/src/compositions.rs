@@ -10,6 +10,7 @@ use contracts::queue::Log;
 use queue::{
     LogConfig, OpenError, Recovery,
     commit::GroupCommit,
+    groups::ConsumerGroups,
     log::Queue,
     outside::Outside,
     slots::{Commit, Groups, Store, Transfer},
@@ -28,7 +29,7 @@ pub type Phase3 = Queue<Segments, SyncEach, OneReader, Copied>;
 /// One sync for everybody who waits.
 pub type Phase4 = Queue<Segments, GroupCommit, OneReader, Copied>;
 /// Groups of several members.
-pub type Phase5 = Queue<Segments, GroupCommit, queue::groups::OneReader, Copied>;
+pub type Phase5 = Queue<Segments, GroupCommit, ConsumerGroups, Copied>;
 /// Batches that are packed, and sent as they lie: the production log.
 pub type Phase6 = queue::FileLog;
 

@@ -75,13 +75,8 @@ fn a_file_that_is_cut_short_at_any_byte_ends_with_its_last_whole_frame_and_says_
             Some(cut) => {
                 assert_eq!((&*cut.file, cut.at), (Path::new("/sim/wal"), at as u64));
                 assert!(cut.bytes > 0 && cut.bytes <= (end - at) as u64, "{cut:?}");
-                assert_eq!(
-                    (cut.frames, cut.records),
-                    match end >= at + HEAD_BYTES {
-                        true => (1, 1),
-                        false => (0, 0),
-                    }
-                );
+                let heads = u64::from(end >= at + HEAD_BYTES);
+                assert_eq!((cut.frames, cut.records), (heads, heads));
             }
         }
         append(&*log, 9..10);
@@ -171,8 +166,7 @@ fn when_half_of_the_file_has_gone_the_rest_is_copied_and_offsets_stay() {
     assert_eq!(disk.content("wal").len(), before, "less than a half is not worth a copy");
     log.commit(&membership, FIRST, Offset(60)).unwrap();
     assert!(disk.content("wal").len() < before / 2);
-    let kept: Vec<u8> = (60..100).collect();
-    assert_eq!(numbers(&*log, 60), Ok(kept.clone()));
+    assert_eq!(numbers(&*log, 60), Ok((60..100).collect()));
     assert!(matches!(numbers(&*log, 59), Err(LogError::OffsetOutOfRange { .. })));
     append(&*log, 100..102);
     // Everything at once: what is left is a head, and it knows which offset comes next.

@@ -117,7 +117,7 @@ mod tests {
             ("/book/ingest/a%20b.html", "a chapter"),
         ] {
             let response = ask(&dir, path);
-            assert_eq!((response.status, &*response.body), (200, body.as_bytes()), "{path}");
+            assert_eq!((response.status, response.body.bytes()), (200, body.as_bytes()), "{path}");
             assert_eq!(response.content_type, "text/html; charset=utf-8");
             assert!(response.headers.iter().any(|(name, _)| *name == "Content-Security-Policy"));
         }
@@ -148,7 +148,7 @@ mod tests {
         for path in paths {
             let response = ask(&dir, path);
             assert_eq!(response.status, 404, "{path}");
-            assert!(!String::from_utf8_lossy(&response.body).contains("a secret"), "{path}");
+            assert!(!String::from_utf8_lossy(response.body.bytes()).contains("a secret"), "{path}");
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
         for dir in [outer.path().join("none"), outer.path().to_owned()] {
             let response = ask(&dir, "/book/");
             assert_eq!(response.status, 404);
-            assert!(String::from_utf8_lossy(&response.body).contains("cargo craft book"));
+            assert!(String::from_utf8_lossy(response.body.bytes()).contains("cargo craft book"));
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod queue;
 pub mod service;
 pub mod storage;
 
-use contracts::http::{ApiError, Handler, Request, Response, percent_decode};
+use contracts::http::{ApiError, Deferred, Handler, Request, Response, percent_decode};
 use std::{borrow::Cow, collections::HashMap};
 
 /// One method of one path.
@@ -68,7 +68,11 @@ pub struct Router {
     routes: Vec<Route>,
     /// Routes without parameters by their path: the middleware looks one up for every request.
     plain: HashMap<&'static str, Vec<usize>>,
+    deferred: Option<OpenDeferred>,
 }
+
+/// One thread's way to answers that come later.
+pub type OpenDeferred = Box<dyn Fn() -> Box<dyn Deferred> + Send + Sync>;
 
 impl Router {
     /// A router over these routes.
@@ -77,7 +81,13 @@ impl Router {
         for (index, route) in routes.iter().enumerate().filter(|(_, route)| !route.path.contains('{')) {
             plain.entry(route.path).or_default().push(index);
         }
-        Self { routes, plain }
+        Self { routes, plain, deferred: None }
+    }
+
+    /// The same, but an engine may have one route answered later. The route stays: others do not know of it.
+    #[must_use]
+    pub fn with_deferred(self, deferred: Option<OpenDeferred>) -> Self {
+        Self { deferred, ..self }
     }
 
     /// All routes.
@@ -113,11 +123,32 @@ impl Handler for Router {
     fn handle(&self, request: &Request<'_>) -> Response {
         self.answer(request).into()
     }
+
+    fn deferred(&self) -> Option<Box<dyn Deferred>> {
+        self.deferred.as_ref().map(|open| open())
+    }
 }
 
-/// A parameter of the query string, parsed; `None` if it is absent.
+/// A parameter of the query string, percent-decoded; `None` if it is absent.
+fn text_param<'a>(request: &Request<'a>, name: &str) -> Result<Option<Cow<'a, str>>, ApiError> {
+    let no_text =
+        |at: usize| bad_parameter(format!("{name} is no UTF-8, from its byte {at} on; percent-encode UTF-8"));
+    match request.param_bytes(name) {
+        None => Ok(None),
+        Some(Cow::Borrowed(bytes)) => {
+            let text = std::str::from_utf8(bytes).map_err(|e| no_text(e.valid_up_to()))?;
+            Ok(Some(Cow::Borrowed(text)))
+        }
+        Some(Cow::Owned(bytes)) => {
+            let text = String::from_utf8(bytes).map_err(|e| no_text(e.utf8_error().valid_up_to()))?;
+            Ok(Some(Cow::Owned(text)))
+        }
+    }
+}
+
+/// The same, parsed.
 fn param<T: std::str::FromStr>(request: &Request<'_>, name: &str, what: &str) -> Result<Option<T>, ApiError> {
-    let Some(text) = request.param(name) else { return Ok(None) };
+    let Some(text) = text_param(request, name)? else { return Ok(None) };
     let shown: String = text.chars().take(80).collect();
     text.parse().map(Some).map_err(|_| bad_parameter(format!("{name} must be {what}, not {shown:?}")))
 }
@@ -167,7 +198,7 @@ mod tests {
         assert_eq!(status(&router, "GET", "/book"), 404);
         for (path, rest) in [("/book/", ""), ("/book/a", "a"), ("/book/a%20b/c", "a b/c")] {
             let request = Request { method: "GET", path, query: "", headers: &[], body: b"", peer: None };
-            assert_eq!(router.handle(&request).body, rest.as_bytes(), "{path}");
+            assert_eq!(router.handle(&request).body.bytes(), rest.as_bytes(), "{path}");
         }
         let request =
             Request { method: "PUT", path: "/rules", query: "", headers: &[], body: b"", peer: None };

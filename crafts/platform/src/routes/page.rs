@@ -111,7 +111,9 @@ mod tests {
                 peer: None,
             };
             let answers = (0..times).map(|_| router.handle(&request));
-            answers.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).collect::<Vec<_>>()
+            answers
+                .map(|answer| String::from_utf8_lossy(answer.body.bytes()).into_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(asked(None, 1), ["null"]);
         let count = AtomicU32::new(0);

@@ -193,6 +193,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             if let Some(peer) = self.peers.get_mut(number) {
                 peer.fulfil(answer, response, &self.desk);
                 if !peer.is_queued {
+                    peer.is_queued = true;
                     self.turn.push(number);
                 }
             }
@@ -306,7 +307,7 @@ impl<'a, W: Worker> Reactor<'a, W> {
             peer.is_queued = true;
             self.again.push(number);
         }
-        if let Some(answer) = peer.promised() {
+        while let Some(answer) = peer.promised() {
             self.promises.note(answer, number);
         }
         let deadline = peer.deadline(self.settled, self.config);

@@ -57,7 +57,9 @@ impl Groups for OneReader {
     }
 
     fn rejoin(&mut self, membership: &Membership, now_ms: u64) -> Result<Membership, LogError> {
-        self.heartbeat(membership, now_ms).map(|_| membership.clone())
+        let generation = self.heartbeat(membership, now_ms)?;
+        let partitions = (0..self.partitions).map(Partition).collect();
+        Ok(Membership { generation, partitions, ..membership.clone() })
     }
 
     fn heartbeat(&mut self, membership: &Membership, now_ms: u64) -> Result<u64, LogError> {

@@ -448,6 +448,9 @@ impl<'f> Window<'f> {
     fn look(&mut self, at: u64, bytes: usize) -> io::Result<&[u8]> {
         let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let bytes = bytes.min(left);
+        if bytes == 0 {
+            return Ok(&[]);
+        }
         let is_held = at >= self.at && at + bytes as u64 <= self.at + self.held.len() as u64;
         if !is_held {
             self.held.resize(bytes.max(READ_BYTES).min(left), 0);

@@ -448,6 +448,6 @@ fn encode(response: &Response, is_head: bool) -> Vec<u8> {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", response.body.len()));
-    let body: &[u8] = if is_head { b"" } else { &response.body };
+    let body: &[u8] = if is_head { b"" } else { response.body.bytes() };
     [head.as_bytes(), body].concat()
 }
