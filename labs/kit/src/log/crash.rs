@@ -51,7 +51,7 @@ fn survives_power_cut(open: OpenOn) -> Check {
     let numbers = payloads(12);
     for (number, payload) in numbers.iter().enumerate() {
         append(&mut *producer, FIRST, payload)?;
-        let sent = format!("{} records at ack disk, and the power is cut", number + 1);
+        let sent = format!("records at ack disk, one by one; after number {} the power is cut", number + 1);
         let after = rig.after(&rig.disk.durable()).log()?;
         expect_all(&sent, &after, FIRST, &numbers[..=number])?;
     }

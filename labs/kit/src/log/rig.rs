@@ -1,7 +1,7 @@
 //! A log on a test's disk, and the few things that tests do with one.
 
 use super::disk::{Files, TestDisk};
-use crate::check::{Check, Must, PATIENCE, keep_if_panicked, Unmet, broken, doing, ensure, expect};
+use crate::check::{Check, Must, PATIENCE, Unmet, broken, doing, ensure, expect, keep_if_panicked};
 use contracts::queue::{
     Ack, Bounds, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Placed, Producer, Records, Ticket,
 };
@@ -187,7 +187,7 @@ pub(super) fn expect_all(
     payloads: &[Vec<u8>],
 ) -> Check {
     let found = all(log, partition)?;
-    let count = |records: usize| format!("{records} records, each at its offset and as it was submitted");
+    let count = |records: usize| format!("{records} in all, each at its offset and as it was submitted");
     let right = found.iter().zip(payloads).enumerate();
     let right =
         right.take_while(|(at, (found, payload))| found.0 == *at as u64 && found.1 == **payload).count();
@@ -195,7 +195,7 @@ pub(super) fn expect_all(
         return Ok(());
     }
     let observed = match found.get(right) {
-        None => format!("{right} records, and then none"),
+        None => format!("{right} of them, and then none"),
         Some((offset, payload)) => {
             format!("after {right} of them one at offset {offset}: {}", told(payload))
         }
