@@ -9,7 +9,7 @@ use super::{
         told,
     },
 };
-use crate::check::{Check, Must, PATIENCE, Unmet, broken, doing, ensure, expect};
+use crate::check::{Check, PATIENCE, Unmet, broken, doing, ensure, expect};
 use contracts::queue::{Ack, Log, LogError, NewRecord, Partition, Ticket};
 use queue::{OpenError, Recovery};
 use queue_phases::OpenPhaseOn as OpenOn;
@@ -29,17 +29,18 @@ pub(super) const TESTS: &[LogTest] = &[
 ];
 
 fn survives_kill(open: OpenOn) -> Check {
+    const PARTITIONS: [Partition; 2] = [Partition(0), Partition(1)];
     let rig = Rig::with_partitions(open, 2);
     let log = rig.log()?;
     let mut producer = producer(&log, Ack::Os)?;
     let sent = "20 records at ack os to two partitions in turns, and the process is killed";
     for number in 0..20 {
-        append(&mut *producer, Partition(number % 2), &payload(number as usize))?;
+        append(&mut *producer, PARTITIONS[number % 2], &payload(number))?;
     }
     let after = rig.after(&rig.disk.seen()).log()?;
-    for partition in 0..2 {
-        let mine: Vec<_> = (0..20).filter(|number| number % 2 == partition).map(payload).collect();
-        expect_all(sent, &after, Partition(partition as u32), &mine)?;
+    for (first, partition) in PARTITIONS.into_iter().enumerate() {
+        let mine: Vec<_> = (first..20).step_by(2).map(payload).collect();
+        expect_all(sent, &after, partition, &mine)?;
     }
     Ok(())
 }
@@ -89,15 +90,15 @@ fn closed_is_on_disk(open: OpenOn) -> Check {
 fn offsets_go_on(open: OpenOn) -> Check {
     let mut rig = Rig::new(open);
     let numbers = payloads(12);
-    for round in 0..4 {
+    for round in 0..4_usize {
         let log = rig.log()?;
         let sent = format!("3 records and a restart, {round} times, and then 3 records");
-        expect_end(&sent, &log, round * 3)?;
+        expect_end(&sent, &log, round as u64 * 3)?;
         let mut producer = producer(&log, Ack::Disk)?;
         for number in 0..3 {
-            append(&mut *producer, FIRST, &payload(round as usize * 3 + number))?;
+            append(&mut *producer, FIRST, &payload(round * 3 + number))?;
         }
-        expect_all(&sent, &log, FIRST, &numbers[..(round as usize + 1) * 3])?;
+        expect_all(&sent, &log, FIRST, &numbers[..(round + 1) * 3])?;
         drop(producer);
         drop(log);
         rig = rig.after(&rig.disk.seen());

@@ -19,6 +19,7 @@ use std::{
 pub(super) const TESTS: &[LogTest] = &[
     LogTest::since(1, "who-polls-is-served-as-well", polled),
     LogTest::since(1, "what-was-flushed-does-not-go-with-its-producer", producer_goes),
+    LogTest::since(1, "nothing-settles-at-disk-while-its-sync-lasts", not_before),
     LogTest::since(4, "who-waits-while-a-sync-is-under-way-shares-the-next", shares_the_next),
     LogTest::since(4, "a-sync-is-good-for-what-was-written-before-it-began", written_before),
     LogTest::since(4, "an-answer-at-os-waits-for-no-sync-of-others", os_beside_a_sync),
@@ -51,6 +52,36 @@ fn producer_goes(open: OpenOn) -> Check {
     drop(producer);
     let is_there = || all(&log, FIRST).is_ok_and(|found| found == [(0, payload(0))]);
     ensure(eventually(is_there), sent, "the record is there", "it is not")
+}
+
+fn not_before(open: OpenOn) -> Check {
+    let rig = Rig::new(open);
+    let log = rig.log()?;
+    let sent = "a record at ack disk, a flush, and `settled` is asked again and again while its sync lasts";
+    doing(sent);
+    let held = Held::new(&rig);
+    let mut producer = producer(&log, Ack::Disk)?;
+    submit(&mut *producer, FIRST, &payload(0))?;
+    let disk = rig.disk.clone();
+    let polling = spawn("polls", move || {
+        producer.flush()?;
+        let begun = Instant::now();
+        while producer.settled()? < Ticket(1) && begun.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok::<_, LogError>(disk.holds_one())
+    })?;
+    let begun = eventually(|| rig.disk.holds_one() || polling.is_finished());
+    ensure(begun, sent, "a sync begins", "none does")?;
+    wait_a_moment_for(|| polling.is_finished());
+    drop(held);
+    match polling.join() {
+        Ok(Ok(early)) => {
+            ensure(!early, sent, "its ticket settles when the sync has ended", "it settles before")
+        }
+        Ok(Err(error)) => broken(sent, "its ticket settles when the sync has ended", &error.to_string()),
+        Err(_) => broken(sent, "its ticket settles when the sync has ended", "a panic"),
+    }
 }
 
 /// Releases what is held, also when a test ends early.
