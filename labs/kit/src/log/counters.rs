@@ -90,7 +90,7 @@ fn bytes_read_to_open(open: OpenOn) -> Result<f64> {
 /// Of records as samples are, which resemble each other, a hundred a flush.
 fn bytes_written_per_record(open: OpenOn) -> Result<f64> {
     const RECORDS: u32 = 2_000;
-    let rig = Rig::new(open);
+    let rig = Rig::packing(open);
     let log = rig.log().map_err(said)?;
     let mut producer = producer(&log, Ack::Os).map_err(said)?;
     let written = |rig: &Rig| rig.disk.counts().written_bytes;

@@ -7,11 +7,13 @@
 //! What the log does can also be recorded ([`TestDisk::record`]): then every moment between two of its calls, and every
 //! byte of its writes, is one at which it may be killed ([`Recorded::killed`]).
 
+use contracts::file::OpenFile;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use queue::disk::{DataFile, Disk};
 use std::{
     collections::BTreeMap,
     io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -324,15 +326,7 @@ struct TestFile {
     at: usize,
 }
 
-impl DataFile for TestFile {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        Ok(self.disk.state.lock().files[self.at].seen.len() as u64)
-    }
-
+impl OpenFile for TestFile {
     fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
         if out.is_empty() {
             return Ok(());
@@ -343,6 +337,20 @@ impl DataFile for TestFile {
         let content = at.checked_add(out.len()).and_then(|end| state.files[self.at].seen.get(at..end));
         out.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl DataFile for TestFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.state.lock().files[self.at].seen.len() as u64)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {

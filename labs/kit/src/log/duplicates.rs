@@ -65,7 +65,7 @@ fn sent_once(log: &Arc<dyn Log>, batches: u32, sent: &str) -> Check {
 }
 
 fn taken_once(open: OpenOn) -> Check {
-    let rig = Rig::new(open);
+    let rig = Rig::packing(open);
     let log = rig.log()?;
     let mut first = producer(&log, Ack::Disk)?;
     for sequence in 0..3 {
@@ -101,7 +101,7 @@ fn gap_is_refused(open: OpenOn) -> Check {
 }
 
 fn known_after_a_kill(open: OpenOn) -> Check {
-    let rig = Rig::new(open);
+    let rig = Rig::packing(open);
     let log = rig.log()?;
     let mut first = producer(&log, Ack::Os)?;
     for sequence in 0..2 {
@@ -151,7 +151,7 @@ fn known_in_a_later_segment(open: OpenOn) -> Check {
 }
 
 fn torn_batch(open: OpenOn) -> Check {
-    let rig = Rig::new(open);
+    let rig = Rig::packing(open);
     let log = rig.log()?;
     let mut producer = producer(&log, Ack::Os)?;
     must_lie(&mut *producer, 0, 0..5, "batch 0")?;
@@ -173,7 +173,7 @@ fn torn_batch(open: OpenOn) -> Check {
 
 /// What shrinks, what does not, what is empty, large, alone or among many; from every place.
 fn as_they_were(open: OpenOn) -> Check {
-    let rig = Rig::new(open);
+    let rig = Rig::packing(open);
     let log = rig.log()?;
     let mut producer = producer(&log, Ack::Os)?;
     let mut state = 9_u32;

@@ -5,7 +5,7 @@ use crate::check::{Check, Must, PATIENCE, Unmet, broken, doing, ensure, expect, 
 use contracts::queue::{
     Ack, Bounds, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Placed, Producer, Records, Ticket,
 };
-use queue::{LogConfig, OpenError, Recovery, outside::Outside};
+use queue::{LogConfig, OpenError, Recovery, codec::Codec, outside::Outside};
 use queue_phases::{OpenPhaseOn as OpenOn, Opened};
 use std::sync::{
     Arc,
@@ -45,6 +45,13 @@ impl Rig {
     pub(super) fn with_partitions(open: OpenOn, partitions: u32) -> Self {
         let mut rig = Self::new(open);
         rig.config.partitions = partitions;
+        rig
+    }
+
+    /// Whose log packs what it is given, if it can.
+    pub(super) fn packing(open: OpenOn) -> Self {
+        let mut rig = Self::new(open);
+        rig.config.codec = Codec::Lz4;
         rig
     }
 
