@@ -212,7 +212,14 @@ pub(super) fn expect_all(
 
 /// A record, for people.
 pub(super) fn told(payload: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(payload))
+    const SHOWN_BYTES_MAX: usize = 40;
+    let plain = payload.iter().take(SHOWN_BYTES_MAX).take_while(|b| b.is_ascii_graphic() || **b == b' ');
+    let shown: String = plain.copied().map(char::from).collect();
+    if shown.len() == payload.len() {
+        format!("{shown:?}")
+    } else {
+        format!("{shown:?}… ({} bytes)", payload.len())
+    }
 }
 
 /// `record 7`, a little longer than that.
