@@ -45,6 +45,14 @@ impl<'a> Request<'a> {
         self.params().find_map(|(n, value)| (n == name).then_some(value))
     }
 
+    /// The same as bytes: what is no UTF-8 stays as it was sent.
+    pub fn param_bytes(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find_map(|(n, value)| {
+            (percent_decode(n, true) == name).then(|| percent_decode_bytes(value, true))
+        })
+    }
+
     /// All query parameters, percent-decoded, in the order sent.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         form_pairs(self.query)
@@ -356,8 +364,18 @@ pub fn form_pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str
 
 /// Decodes `%41`; what is no valid escape stays as it is, what is no UTF-8 becomes U+FFFD.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    match percent_decode_bytes(text, plus_is_space) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+        ),
+    }
+}
+
+/// The same as bytes, whatever they are.
+pub fn percent_decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     if !text.bytes().any(|b| b == b'%' || (plus_is_space && b == b'+')) {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(text.as_bytes());
     }
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
@@ -377,7 +395,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
         }
         at += 1;
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Cow::Owned(out)
 }
 
 /// Encodes everything but unreserved characters (RFC 3986 §2.3).
@@ -459,6 +477,11 @@ mod tests {
         assert_eq!(request.param("y").unwrap(), "1");
         assert_eq!(request.param("bad").unwrap(), "%zz");
         assert_eq!(request.param("z"), None);
+        let request = Request { query: "a=%ff&b=%41", ..request };
+        assert_eq!(request.param("a").unwrap(), "\u{fffd}");
+        assert_eq!(request.param_bytes("a").unwrap(), &b"\xff"[..]);
+        assert_eq!(request.param_bytes("b").unwrap(), &b"A"[..]);
+        assert_eq!(request.param_bytes("c"), None);
     }
 
     proptest! {

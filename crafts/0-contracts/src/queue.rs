@@ -211,6 +211,13 @@ pub trait Log: Send + Sync {
         Ok(None)
     }
 
+    /// Whether its producers' batches are known again: see [`Producer::identify`].
+    fn knows_batches(&self) -> bool {
+        // Asked of a producer that is thrown away, so that no log can say one thing here and do another there.
+        let asked = Identity { producer: 1, sequence: 0 };
+        self.producer(Ack::Memory).and_then(|mut producer| producer.identify(asked)).is_ok()
+    }
+
     /// How many members a group can share its partitions among. Where it is one, the last who subscribes is the member.
     fn group_members_max(&self) -> usize {
         1
@@ -225,12 +232,15 @@ pub trait Log: Send + Sync {
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError>;
 
     /// Moves a member on to the group's current generation: it lets go of partitions that are not its own any more, and
-    /// gets those that nobody holds.
+    /// gets those that nobody holds. Which partitions the membership names is not asked.
     ///
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
     fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
-        self.heartbeat(membership).map(|_| membership.clone())
+        let generation = self.heartbeat(membership)?;
+        // A group's only member holds them all.
+        let partitions = (0..self.partitions()).map(Partition).collect();
+        Ok(Membership { generation, partitions, ..membership.clone() })
     }
 
     /// Says that the member is alive; returns the group's generation. If it is higher than the member's, the member
@@ -242,7 +252,8 @@ pub trait Log: Send + Sync {
     /// [`LogError::Fenced`], [`LogError::Failed`].
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError>;
 
-    /// Gives everything that the member holds to the others, now.
+    /// Gives everything that the member holds to the others, now, and fences it; where groups have one member, it may be
+    /// that nothing changes.
     ///
     /// # Errors
     /// [`LogError::Fenced`], [`LogError::Failed`].
@@ -312,7 +323,7 @@ pub trait Producer: Send {
         Ok(last)
     }
 
-    /// Publishes what was submitted since the last flush.
+    /// Publishes what was submitted since the last flush. An identified batch lies together, at consecutive offsets.
     ///
     /// # Errors
     /// [`LogError::OutOfSequence`]: the identified batch was not taken. Its tickets are void: they get no place, and say

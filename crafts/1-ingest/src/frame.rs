@@ -47,6 +47,11 @@ impl Frame {
         Self { partitions, batches: Vec::new(), used: 0, used_at_mark: 0 }
     }
 
+    /// What is pushed from now on goes to a log with so many partitions: one may answer late how many it has.
+    pub fn set_partitions(&mut self, partitions: u32) {
+        self.partitions = partitions;
+    }
+
     /// Marks where a request begins.
     pub fn begin(&mut self) {
         self.used_at_mark = self.used;

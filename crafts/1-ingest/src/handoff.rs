@@ -19,8 +19,8 @@
 //! waits in the rings: everybody who waits is told once, and until the log works again requests are refused, so that
 //! nothing gathers. Only a writer that panics is the end: nothing settles any more.
 //!
-//! A log's partitions are counted once, when this is opened. One that could not be asked then and said 1 gets everything
-//! in partition 0, where it is valid, until the next start.
+//! A log's partitions do not change, but a log that is elsewhere may not be there yet to be asked. So they are counted
+//! whenever a producer has been given, before anything is handed over to it.
 //!
 //! Memory: a ring holds `waiting_batches_max` frames or [`WAITING_BYTES_MAX`], whichever is less, or one frame of any
 //! size. Beside it stand the frame that is open, the one that is being written, and [`FRAMES_KEPT_MAX`] empty ones of at
@@ -36,7 +36,7 @@ use contracts::{
 use crossbeam::utils::CachePadded;
 use ingest::{
     frame::Frame,
-    outlet::Outlet,
+    outlet::{Outlet, reason_of},
     ring::{Bell, Popper, Pusher, ring},
     slots::{Handoff, Lost, Submit},
 };
@@ -44,7 +44,7 @@ use parking_lot::Mutex;
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Wake, Waker},
     thread::{self, JoinHandle, Thread},
@@ -65,7 +65,6 @@ pub const FRAMES_KEPT_MAX: usize = 64;
 pub struct RingHandoff {
     shared: Arc<Shared>,
     writer: JoinHandle<Result<(), LogError>>,
-    partitions: u32,
     waiting_max: usize,
 }
 
@@ -73,13 +72,18 @@ impl Handoff for RingHandoff {
     type Submit = RingSubmit;
 
     fn open(config: &IngestConfig, log: Arc<dyn Log>) -> Result<Self, LogError> {
-        let partitions = log.partitions();
         let outlet = Outlet::open(log, config.ack)?;
         let shared = Arc::new(Shared::default());
+        shared.partitions.store(outlet.partitions(), Ordering::Release);
+        if let Some(error) = outlet.failure() {
+            // So that the partitions are counted again, once there is a log.
+            *shared.away_reason.lock() = reason_of(error);
+            shared.is_away.store(true, Ordering::Release);
+        }
         let mut writer = Writer::new(shared.clone(), outlet, config.settle_timeout);
         let spawned = thread::Builder::new().name("handoff".into()).spawn(move || writer.run_to_the_end());
         let writer = spawned.map_err(|e| LogError::Failed(format!("no thread for the writer: {e}")))?;
-        Ok(Self { shared, writer, partitions, waiting_max: config.waiting_batches_max })
+        Ok(Self { shared, writer, waiting_max: config.waiting_batches_max })
     }
 
     fn submitter(&self) -> Result<RingSubmit, LogError> {
@@ -87,13 +91,14 @@ impl Handoff for RingHandoff {
         let (emptied, spare) = ring(FRAMES_KEPT_MAX.min(self.waiting_max));
         let lane = Arc::new(Lane::default());
         self.shared.add(Inlet::new(filled, emptied, lane.clone()))?;
+        let partitions = self.shared.partitions();
         Ok(RingSubmit {
             shared: self.shared.clone(),
             lane,
             frames,
             spare,
-            open: Box::new(Frame::new(self.partitions)),
-            partitions: self.partitions,
+            open: Box::new(Frame::new(partitions)),
+            partitions,
             owed: false,
             issued: 0,
             lost_seen: 0,
@@ -119,6 +124,8 @@ struct Shared {
     has_added: AtomicBool,
     /// The writer is to end once all rings are empty.
     closing: AtomicBool,
+    /// How many partitions the log has, as far as is known. Written by the writer, before it says that the log is there.
+    partitions: AtomicU32,
     /// Whether the log has failed and has not come back: nothing is to be submitted.
     is_away: AtomicBool,
     /// Why it was so last. Written before `is_away` and before any lane's `lost`.
@@ -130,6 +137,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn partitions(&self) -> u32 {
+        // Acquire: pairs with the Release in `Writer::round`; the number is all that is read.
+        self.partitions.load(Ordering::Acquire)
+    }
+
     fn add(&self, inlet: Inlet) -> Result<(), LogError> {
         let mut added = self.added.lock();
         // Under the lock: the writer fails under it too, so that no ring is added which nobody will ever empty.
@@ -211,6 +223,11 @@ pub struct RingSubmit {
 
 impl Submit for RingSubmit {
     fn frame(&mut self) -> &mut Frame {
+        let partitions = self.shared.partitions();
+        if partitions != self.partitions && self.open.is_empty() {
+            self.partitions = partitions;
+            self.open.set_partitions(partitions);
+        }
         &mut self.open
     }
 
@@ -309,7 +326,8 @@ impl RingSubmit {
 
     /// Gives the open frame to the writer, and opens another.
     fn publish(&mut self) {
-        let next = self.spare.pop().unwrap_or_else(|| Box::new(Frame::new(self.partitions)));
+        let mut next = self.spare.pop().unwrap_or_else(|| Box::new(Frame::new(self.partitions)));
+        next.set_partitions(self.partitions);
         let frame = std::mem::replace(&mut self.open, next);
         self.published_bytes += bytes_of(&frame);
         self.owed = false;

@@ -37,13 +37,21 @@ struct Failed {
 }
 
 impl Outlet {
-    /// Asks for the first producer.
+    /// Asks for the first producer. A log that cannot be reached yet is asked again later, as one that has failed.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Those of the log that no time will mend.
     pub fn open(log: Arc<dyn Log>, ack: Ack) -> Result<Self, LogError> {
-        let producer = Some(log.producer(ack)?);
-        Ok(Self { log, ack, producer, waker: None, failed: None })
+        let mut outlet = Self { log, ack, producer: None, waker: None, failed: None };
+        match outlet.reopen() {
+            Ok(()) | Err(LogError::Failed(_)) => Ok(outlet),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many partitions the log has. Certain while there is a producer: before that it may not be known.
+    pub fn partitions(&self) -> u32 {
+        self.log.partitions()
     }
 
     /// The producer; a new one if the last was given up and the pause is over.

@@ -1,7 +1,7 @@
 //! The production log: which type fills each slot.
 
 use crate::commit::GroupCommit;
-use crate::groups::OneReader;
+use crate::groups::ConsumerGroups;
 use crate::log::Queue;
 use crate::store::Segments;
 use crate::transfer::Packed;
@@ -11,4 +11,4 @@ pub const NAME: &str = "phase6";
 /// What it is, in a few words.
 pub const TITLE: &str = "compression and zero copy";
 /// The log, put together.
-pub type FileLog = Queue<Segments, GroupCommit, OneReader, Packed>;
+pub type FileLog = Queue<Segments, GroupCommit, ConsumerGroups, Packed>;

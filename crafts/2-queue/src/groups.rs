@@ -1,39 +1,61 @@
-//! Slot: who reads which partition. A group has one member, who reads all of them.
+//! Slot: who reads which partition. The members of a group share them.
 //!
-//! Whoever subscribes takes the group over: a new generation begins, and the member before is fenced, whether it is alive
-//! or not. So a consumer that was cut off and comes back cannot commit over the one that has replaced it.
+//! ```text
+//!            subscribe                    silent for too long, leaves, or is replaced
+//!  nobody ─────────────▶ member ─────────────────────────────────────────▶ fenced: must subscribe again
+//!                        │    ▲
+//!        heartbeat says: │    │ rejoin: lets go of what others are to have,
+//!  a new generation ─────┘    └ gets what is its own and free
+//! ```
 //!
-//! What is wrong with it: a second consumer does not share the work, it only takes it away; and one that has died
-//! leaves its partitions unread until somebody subscribes.
+//! Whenever somebody comes or goes a new *generation* begins, and the partitions are dealt out anew (`assignment`). Nobody
+//! stops for that: each member goes on with what it holds, is told with its next heartbeat, and rejoins when it is
+//! between two batches (`members`).
+//!
+//! A *zombie* is a member that was expelled and does not know it: its process stood still, its network was cut. It may
+//! still be busy with records that somebody else has been given since. What keeps it from harm is that its generation is
+//! not that of any member: its heartbeats, and above all its commits, are refused.
+//!
+//! Invariants:
+//!
+//! * No two members hold one partition, whatever their generations.
+//! * What is handed out in one generation is disjoint.
+//! * A generation is never given twice, also not after a restart: the log writes its file before it answers.
+//!
+//! It has no clock and no thread. Every call that asks something of a member first expels who was silent for too long, so
+//! that no answer ever counts on the dead, however late the log's own thread comes to it.
 
-use contracts::queue::{Assignment, GroupStatus, LogError, MemberStatus, Membership, Partition};
+mod assignment;
+mod members;
+
+use self::members::Members;
+use contracts::{
+    limits::GROUP_MEMBERS_MAX,
+    queue::{Assignment, GroupStatus, LogError, Membership, Partition},
+};
 use queue::{
-    offsets::{Offsets, check_name},
+    offsets::{Offsets, Progress, check_name},
     slots::{Groups, GroupsSetup},
 };
 use std::collections::BTreeMap;
 
-/// Groups of one member.
+/// Groups whose members share the partitions.
 #[derive(Debug)]
-pub struct OneReader {
-    partitions: u32,
+pub struct ConsumerGroups {
+    setup: GroupsSetup,
+    /// How far each group came, and its generation.
     offsets: Offsets,
     /// By group; those that nobody has subscribed to since the log was opened are missing.
-    readers: BTreeMap<String, Reader>,
+    members: BTreeMap<String, Members>,
+    /// Before this nobody can have been silent for too long: so nobody needs to be looked at. None without members.
+    expiry_ms: Option<u64>,
 }
 
-#[derive(Debug)]
-struct Reader {
-    member: String,
-    heard_at_ms: u64,
-    rebalances: u64,
-}
-
-impl Groups for OneReader {
-    const MEMBERS_MAX: usize = 1;
+impl Groups for ConsumerGroups {
+    const MEMBERS_MAX: usize = GROUP_MEMBERS_MAX;
 
     fn new(setup: GroupsSetup, offsets: Offsets) -> Self {
-        Self { partitions: setup.partitions, offsets, readers: BTreeMap::new() }
+        Self { setup, offsets, members: BTreeMap::new(), expiry_ms: None }
     }
 
     fn offsets(&self) -> &Offsets {
@@ -45,105 +67,119 @@ impl Groups for OneReader {
     }
 
     fn subscribe(&mut self, group: &str, member: &str, now_ms: u64) -> Result<Membership, LogError> {
+        self.expire(now_ms);
         check_name(member)?;
-        let progress = self.offsets.know(group)?;
-        progress.generation += 1;
-        let generation = progress.generation;
-        let before = self.readers.get(group).map_or(0, |reader| reader.rebalances);
-        let reader = Reader { member: member.to_owned(), heard_at_ms: now_ms, rebalances: before + 1 };
-        self.readers.insert(group.to_owned(), reader);
-        let partitions = (0..self.partitions).map(Partition).collect();
-        Ok(Membership { group: group.to_owned(), member: member.to_owned(), generation, partitions })
+        self.offsets.know(group)?;
+        let members = self.members.entry(group.to_owned()).or_default();
+        if members.len() >= GROUP_MEMBERS_MAX && !members.knows(member) {
+            let group = group.to_owned();
+            return Err(LogError::TooManyMembers { group, members_max: GROUP_MEMBERS_MAX });
+        }
+        members.admit(member, now_ms);
+        let expiry_ms = now_ms.saturating_add(self.setup.heartbeat_timeout_ms);
+        self.expiry_ms = Some(self.expiry_ms.map_or(expiry_ms, |earlier| earlier.min(expiry_ms)));
+        self.begin_generation(group);
+        Ok(self.join(group, member))
     }
 
     fn rejoin(&mut self, membership: &Membership, now_ms: u64) -> Result<Membership, LogError> {
-        self.heartbeat(membership, now_ms).map(|_| membership.clone())
+        self.heartbeat(membership, now_ms)?;
+        Ok(self.join(&membership.group, &membership.member))
     }
 
     fn heartbeat(&mut self, membership: &Membership, now_ms: u64) -> Result<u64, LogError> {
+        self.expire(now_ms);
         let Membership { group, member, generation, .. } = membership;
-        let current = self.offsets.generation(group);
-        match self.readers.get_mut(group) {
-            Some(reader) if current == *generation && reader.member == *member => {
-                reader.heard_at_ms = now_ms;
-                Ok(current)
-            }
-            _ => Err(LogError::Fenced { group: group.clone(), asked: *generation, current }),
-        }
+        let members = self.members.get_mut(group);
+        let heard = members.is_some_and(|members| members.hear(member, *generation, now_ms));
+        if heard { Ok(self.offsets.generation(group)) } else { Err(self.fenced(membership)) }
     }
 
     fn leave(&mut self, membership: &Membership, now_ms: u64) -> Result<(), LogError> {
         self.heartbeat(membership, now_ms)?;
-        self.readers.remove(&membership.group);
+        if let Some(members) = self.members.get_mut(&membership.group) {
+            members.remove(&membership.member);
+            self.begin_generation(&membership.group);
+        }
         Ok(())
     }
 
-    fn assign(&mut self, group: &str, _assignment: Assignment, _now_ms: u64) -> Result<(), LogError> {
-        // One member gets all partitions, however they are dealt out.
-        self.offsets.know(group).map(|_| ())
+    fn assign(&mut self, group: &str, assignment: Assignment, now_ms: u64) -> Result<(), LogError> {
+        // Whoever was to be expelled before is replaced by the rule that held then.
+        self.expire(now_ms);
+        self.offsets.know(group)?.assignment = assignment;
+        Ok(())
     }
 
-    fn holds(&mut self, membership: &Membership, _: Partition, now_ms: u64) -> Result<(), LogError> {
-        self.heartbeat(membership, now_ms).map(|_| ())
+    fn holds(&mut self, membership: &Membership, partition: Partition, now_ms: u64) -> Result<(), LogError> {
+        self.heartbeat(membership, now_ms)?;
+        let members = self.members.get(&membership.group);
+        let holds = members.is_some_and(|members| members.holds(&membership.member, partition.0));
+        if holds { Ok(()) } else { Err(self.fenced(membership)) }
     }
 
-    fn expire(&mut self, _now_ms: u64) -> Option<u64> {
-        None
+    fn expire(&mut self, now_ms: u64) -> Option<u64> {
+        if self.expiry_ms.is_some_and(|expiry_ms| expiry_ms <= now_ms) {
+            let timeout_ms = self.setup.heartbeat_timeout_ms;
+            let expel = |members: &mut Members| members.expel(now_ms, timeout_ms);
+            let changed: Vec<String> = self
+                .members
+                .iter_mut()
+                .filter_map(|(group, members)| expel(members).then(|| group.clone()))
+                .collect();
+            changed.iter().for_each(|group| self.begin_generation(group));
+            self.expiry_ms = self.members.values().filter_map(|members| members.expiry_ms(timeout_ms)).min();
+        }
+        self.expiry_ms
     }
 
     fn status(&self, now_ms: u64) -> Vec<GroupStatus> {
-        let all = self.offsets.iter();
-        all.map(|(name, progress)| {
-            let reader = self.readers.get(name);
-            let members = reader.map(|reader| MemberStatus {
-                member: reader.member.clone(),
-                generation: progress.generation,
-                partitions: (0..self.partitions).map(Partition).collect(),
-                silent_ms: now_ms.saturating_sub(reader.heard_at_ms),
-            });
+        let status = |(name, progress): (&str, &Progress)| {
+            let members = self.members.get(name);
             GroupStatus {
                 group: name.to_owned(),
                 generation: progress.generation,
-                rebalances: reader.map_or(0, |reader| reader.rebalances),
-                members: members.into_iter().collect(),
-                partitions: progress.lags(self.partitions),
-                ..GroupStatus::default()
+                assignment: progress.assignment,
+                rebalances: members.map_or(0, Members::rebalances),
+                members: members.map(|members| members.status(now_ms)).unwrap_or_default(),
+                partitions: progress.lags(self.setup.partitions),
             }
-        })
-        .collect()
+        };
+        self.offsets.iter().map(status).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn groups(offsets: Offsets) -> OneReader {
-        OneReader::new(GroupsSetup { partitions: 2, heartbeat_timeout_ms: 10 }, offsets)
+impl ConsumerGroups {
+    /// Somebody has come or gone.
+    fn begin_generation(&mut self, group: &str) {
+        let Ok(progress) = self.offsets.know(group) else { return };
+        progress.generation += 1;
+        let assignment = progress.assignment;
+        if let Some(members) = self.members.get_mut(group) {
+            members.deal(assignment, self.setup.partitions);
+        }
     }
 
-    #[test]
-    fn a_newcomer_takes_all_and_fences_who_was_there() {
-        let mut groups = groups(Offsets::default());
-        let first = groups.subscribe("g", "a", 1).unwrap();
-        assert_eq!((first.generation, first.partitions.len()), (1, 2));
-        let second = groups.subscribe("g", "b", 2).unwrap();
-        let fenced = LogError::Fenced { group: "g".to_owned(), asked: 1, current: 2 };
-        assert_eq!(groups.heartbeat(&first, 3), Err(fenced.clone()));
-        assert_eq!(groups.holds(&first, Partition(0), 3), Err(fenced));
-        assert_eq!(groups.heartbeat(&second, 3), Ok(2));
-        let status = &groups.status(7)[0];
-        assert_eq!((status.rebalances, status.members[0].silent_ms), (2, 4));
-        groups.leave(&second, 8).unwrap();
-        assert!(groups.heartbeat(&second, 9).is_err() && groups.status(9)[0].members.is_empty());
+    /// Moves a member on to the current generation. If others wait for what it lets go of, another one begins, so that they
+    /// hear of it; nothing is dealt out anew for that.
+    fn join(&mut self, group: &str, member: &str) -> Membership {
+        let mut generation = self.offsets.generation(group);
+        let mut partitions = Vec::new();
+        if let Some(members) = self.members.get_mut(group) {
+            if members.join(member, generation) {
+                generation += 1;
+                members.join(member, generation);
+            }
+            partitions = members.partitions(member);
+        }
+        if let Ok(progress) = self.offsets.know(group) {
+            progress.generation = generation;
+        }
+        Membership { group: group.to_owned(), member: member.to_owned(), generation, partitions }
     }
 
-    #[test]
-    fn after_a_restart_nobody_is_a_member_and_generations_go_on() {
-        let mut groups = groups(Offsets::default());
-        let before = groups.subscribe("g", "a", 1).unwrap();
-        let mut again = self::groups(groups.offsets().clone());
-        assert!(again.heartbeat(&before, 2).is_err());
-        assert_eq!(again.subscribe("g", "a", 2).unwrap().generation, 2);
+    fn fenced(&self, membership: &Membership) -> LogError {
+        let Membership { group, generation, .. } = membership;
+        LogError::Fenced { group: group.clone(), asked: *generation, current: self.offsets.generation(group) }
     }
 }

@@ -4,6 +4,9 @@
 //! subscribe; then it may go. Without any group everything stays. A log that has reached its bound takes nothing more:
 //! what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     disk,
     line::Pending,
@@ -36,7 +39,7 @@ use std::{
 const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that one fetch waits, whatever was asked for.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// How often segments that are too old are looked for within the age that they may reach.
+/// How often what is too old is looked for within the age that they may reach.
 const LOOKS_IN_AN_AGE: u32 = 4;
 
 /// One log in a directory, for all its partitions. Clones share it.
@@ -74,14 +77,6 @@ struct SavedGroups<G> {
     text: Vec<u8>,
     /// When it was last written.
     at: Option<Instant>,
-}
-
-/// When what has changed in the groups is written.
-#[derive(Clone, Copy, PartialEq)]
-enum Save {
-    Now,
-    /// Not more than once in [`GROUPS_INTERVAL`].
-    Soon,
 }
 
 /// For the thread that looks after what only time brings.
@@ -178,8 +173,8 @@ impl<S: Store, C: Commit, G: Groups, T> Queue<S, C, G, T> {
         Ok(self.shared().journal.store.offset_at(partition, time_ms))
     }
 
-    #[cfg(test)]
-    pub(crate) fn store(&self) -> &S {
+    /// What fills the first slot.
+    pub fn store(&self) -> &S {
         &self.shared().journal.store
     }
 
@@ -248,30 +243,33 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Log for Queue<S, C, G, T> {
 
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
         let membership =
-            self.shared().with_groups(Save::Now, |groups, now_ms| groups.subscribe(group, member, now_ms))?;
+            self.shared().with_groups(|groups, now_ms| groups.subscribe(group, member, now_ms))?;
         // The first member of all has a deadline, which nobody knew of.
         self.shared().care.call(false);
         Ok(membership)
     }
 
     fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
-        self.shared().with_groups(Save::Soon, |groups, now_ms| groups.rejoin(membership, now_ms))
+        self.shared().with_groups(|groups, now_ms| groups.rejoin(membership, now_ms))
     }
 
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
-        self.shared().with_groups(Save::Soon, |groups, now_ms| groups.heartbeat(membership, now_ms))
+        self.shared().with_groups(|groups, now_ms| groups.heartbeat(membership, now_ms))
     }
 
     fn leave(&self, membership: &Membership) -> Result<(), LogError> {
-        self.shared().with_groups(Save::Now, |groups, now_ms| groups.leave(membership, now_ms))
+        self.shared().with_groups(|groups, now_ms| groups.leave(membership, now_ms))
     }
 
     fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
-        self.shared().with_groups(Save::Now, |groups, now_ms| groups.assign(group, assignment, now_ms))
+        self.shared().with_groups(|groups, now_ms| groups.assign(group, assignment, now_ms))
     }
 
     fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
-        let mut all = self.shared().with_groups(Save::Soon, |groups, now_ms| Ok(groups.status(now_ms)))?;
+        let mut all = self.shared().with_groups(|groups, now_ms| {
+            groups.expire(now_ms);
+            Ok(groups.status(now_ms))
+        })?;
         for lag in all.iter_mut().flat_map(|group| &mut group.partitions) {
             let bounds = self.shared().journal.store.bounds(lag.partition);
             *lag = PartitionLag::of(lag.partition, lag.committed, bounds);
@@ -282,7 +280,7 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Log for Queue<S, C, G, T> {
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
         self.shared().check_partition(partition)?;
         let store = &self.shared().journal.store;
-        self.shared().with_groups(Save::Soon, |groups, now_ms| {
+        self.shared().with_groups(|groups, now_ms| {
             groups.holds(membership, partition, now_ms)?;
             let bounds = store.bounds(partition);
             if next > bounds.end {
@@ -338,23 +336,21 @@ impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
         }
     }
 
-    /// Does something with the groups, and has what has changed written: at once if it may be a new generation, which
-    /// must not begin again after a crash.
-    fn with_groups<R>(
-        &self,
-        save: Save,
-        act: impl FnOnce(&mut G, u64) -> Result<R, LogError>,
-    ) -> Result<R, LogError> {
+    /// Does something with the groups, and has what has changed written: at once if a generation has begun, whatever was
+    /// answered. Given again after a crash, it would make a member of who was fenced.
+    fn with_groups<R>(&self, act: impl FnOnce(&mut G, u64) -> Result<R, LogError>) -> Result<R, LogError> {
         self.healthy()?;
         let mut saved = self.groups.lock();
-        let done = act(&mut saved.groups, (self.outside.uptime_ms)())?;
-        if save == Save::Now || saved.at.is_none_or(|at| at.elapsed() >= GROUPS_INTERVAL) {
+        let before = saved.groups.offsets().generations();
+        let done = act(&mut saved.groups, (self.outside.uptime_ms)());
+        let begun = saved.groups.offsets().generations() != before;
+        if begun || saved.at.is_none_or(|at| at.elapsed() >= GROUPS_INTERVAL) {
             saved.save::<S>(&self.outside);
         }
-        Ok(done)
+        done
     }
 
-    /// What only time brings: members that were silent for too long, segments that are too old.
+    /// What only time brings: members that were silent for too long, records that are too old.
     fn care(&self) {
         let mut state = self.care.state.lock();
         while !state.closing {
@@ -374,8 +370,7 @@ impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
             return None;
         }
         let now_ms = (self.outside.uptime_ms)();
-        let deadline =
-            self.with_groups(Save::Now, |groups, now_ms| Ok(groups.expire(now_ms))).unwrap_or_default();
+        let deadline = self.with_groups(|groups, now_ms| Ok(groups.expire(now_ms))).unwrap_or_default();
         let expires = deadline.map(|at| Duration::from_millis(at.saturating_sub(now_ms).max(1)));
         let ages = self.config.retention_age_max.map(|age| {
             self.journal.store.retire_by_policy();
@@ -407,13 +402,17 @@ impl<G: Groups> SavedGroups<G> {
         };
         offsets.forget_beyond(ends);
         offsets.declare(&config.groups);
-        let heartbeat_timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = u64::try_from(config.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX);
+        // With none at all nobody could ever be a member.
+        let heartbeat_timeout_ms = timeout_ms.max(1);
         let setup = GroupsSetup { partitions: config.partitions, heartbeat_timeout_ms };
-        Ok(Self { groups: G::new(setup, offsets), text: text.unwrap_or_default(), at: None })
+        // A file that is not there says that nobody has come anywhere, as the groups do that were declared.
+        let text = text.unwrap_or_else(|| offsets.encode().into_bytes());
+        Ok(Self { groups: G::new(setup, offsets), text, at: None })
     }
 
-    /// Writes the file, if it would change. That it cannot be written fails no commit: nothing is lost but after a crash,
-    /// and on a disk that is full commits are what makes room. It is tried again the next time.
+    /// Writes the file, if it would change. That it cannot be written fails nobody: nothing is lost but after a crash, and on
+    /// a disk that is full, consumers that subscribe and commit are what makes room. It is tried again the next time.
     fn save<S: Store>(&mut self, outside: &Outside) {
         self.at = Some(Instant::now());
         let text = self.groups.offsets().encode().into_bytes();

@@ -1,4 +1,4 @@
-//! How far the consumer groups came, and which generation each has reached: what of the groups survives a restart.
+//! How far the groups of consumers came, and which generation each has reached: what of the groups survives a restart.
 //!
 //! It is kept in one small file, as text, that is replaced as a whole. It is written with commits and heartbeats, at
 //! most once a second, with each new generation, and when the log is closed: what a crash loses of it is about a second
@@ -6,7 +6,7 @@
 
 use contracts::{
     limits::{GROUP_NAME_BYTES_MAX, GROUPS_MAX},
-    queue::{LogError, Offset, Partition, PartitionLag},
+    queue::{Assignment, LogError, Offset, Partition, PartitionLag},
 };
 use crc32c::crc32c;
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -15,6 +15,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub const FILE: &str = "groups";
 /// Its first line.
 const TITLE: &str = "systems-craft groups 2";
+/// Stands in the line of a group whose partitions are dealt out so. In other lines nothing stands there: so they read as
+/// they did before there was a choice.
+const RANGE: &str = "range";
 
 /// Every group by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Offsets {
 pub struct Progress {
     /// Rises with every change of its membership.
     pub generation: u64,
+    /// How its partitions are dealt out.
+    pub assignment: Assignment,
     /// By partition; those that it never committed are missing.
     committed: BTreeMap<u32, u64>,
 }
@@ -69,6 +74,11 @@ impl Offsets {
         self.known.get(name).map_or(0, |group| group.generation)
     }
 
+    /// Higher than before if any group has begun a generation since.
+    pub fn generations(&self) -> u64 {
+        self.known.values().map(|group| group.generation).fold(0, u64::wrapping_add)
+    }
+
     /// Everything before `next` is done. Of a group that is not known nothing is kept.
     pub fn commit(&mut self, name: &str, partition: Partition, next: Offset) {
         if let Some(group) = self.known.get_mut(name) {
@@ -101,11 +111,15 @@ impl Offsets {
         }
     }
 
-    /// A line a group: `name generation`, then `partition=committed` for each, and a checksum of everything before it.
+    /// A line a group: `name generation`, then `range` if that is so, then `partition=committed` for each; and a checksum of
+    /// everything before it.
     pub fn encode(&self) -> String {
         let mut text = format!("{TITLE}\n");
-        for (name, Progress { generation, committed }) in &self.known {
+        for (name, Progress { generation, assignment, committed }) in &self.known {
             let _ = write!(text, "{name} {generation}");
+            if *assignment == Assignment::Range {
+                let _ = write!(text, " {RANGE}");
+            }
             for (partition, next) in committed {
                 let _ = write!(text, " {partition}={next}");
             }
@@ -164,14 +178,16 @@ pub fn check_name(name: &str) -> Result<(), LogError> {
 }
 
 fn group_of(line: &str) -> Option<(String, Progress)> {
-    let mut words = line.split(' ');
+    let mut words = line.split(' ').peekable();
     let (name, generation) = (words.next()?, words.next()?.parse().ok()?);
     check_name(name).ok()?;
+    let range = words.next_if_eq(&RANGE).is_some();
+    let assignment = if range { Assignment::Range } else { Assignment::Sticky };
     let committed = words.map(|word| {
         let (partition, next) = word.split_once('=')?;
         Some((partition.parse().ok()?, next.parse().ok()?))
     });
-    Some((name.to_owned(), Progress { generation, committed: committed.collect::<Option<_>>()? }))
+    Some((name.to_owned(), Progress { generation, assignment, committed: committed.collect::<Option<_>>()? }))
 }
 
 #[cfg(test)]
@@ -183,6 +199,8 @@ mod tests {
         groups.declare(&["storage".to_owned()]);
         groups.know("a-b.c/d:~!").unwrap().generation = 1;
         groups.know("other").unwrap().generation = 1;
+        groups.know("ranged").unwrap().assignment = Assignment::Range;
+        groups.commit("ranged", Partition(4), Offset(2));
         groups.commit("other", Partition(1), Offset(u64::MAX));
         groups.commit("other", Partition(0), Offset(3));
         groups
@@ -192,11 +210,16 @@ mod tests {
     fn the_text_reads_back() {
         let text = example().encode();
         assert_eq!(
-            text.lines().collect::<Vec<_>>()[..4],
-            [TITLE, "a-b.c/d:~! 1", "other 1 0=3 1=18446744073709551615", "storage 0"]
+            text.lines().collect::<Vec<_>>()[..5],
+            [TITLE, "a-b.c/d:~! 1", "other 1 0=3 1=18446744073709551615", "ranged 0 range 4=2", "storage 0"]
         );
         let back = Offsets::decode(text.as_bytes()).unwrap();
         assert_eq!((back.encode(), back.generation("other"), back.generation("nobody")), (text, 1, 0));
+        let assignment = |name| back.get(name).map(|group| group.assignment);
+        assert_eq!(
+            assignment("other").zip(assignment("ranged")),
+            Some((Assignment::Sticky, Assignment::Range))
+        );
     }
 
     #[test]

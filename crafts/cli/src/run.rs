@@ -54,8 +54,12 @@ struct Common {
     /// has, and one if it is new.
     #[arg(long, value_name = "COUNT")]
     partitions: Option<u32>,
+    /// Expel a member of a consumer group that was silent for so long, and give its partitions to the others. Without it:
+    /// ten seconds.
+    #[arg(long, value_name = "SECONDS")]
+    heartbeat_timeout: Option<f64>,
     /// When to answer 202: once the batch is in memory (lost with the process), at the operating system (survives
-    /// kill -9) or on disk (survives a power cut). Without it: os, or memory where the queue can no more.
+    /// kill -9) or on disk (survives a power cut). Without it: disk, or the most that the queue can.
     #[arg(long, value_enum)]
     ack: Option<AckArg>,
     /// Evaluate the rules every so many seconds.
@@ -188,19 +192,25 @@ impl Common {
         config.chosen.extend(chosen.into_iter().filter_map(|(role, name)| Some((role, name.clone()?))));
         config.token.clone_from(&self.token);
         config.partitions = self.partitions;
+        let timeout = self.heartbeat_timeout.map(|seconds| seconds_of(seconds, "--heartbeat-timeout"));
+        config.heartbeat_timeout = timeout.transpose()?;
         config.ack = self.ack.map(|ack| match ack {
             AckArg::Memory => Ack::Memory,
             AckArg::Os => Ack::Os,
             AckArg::Disk => Ack::Disk,
         });
-        let every = Duration::try_from_secs_f64(self.evaluate_every).ok().filter(|d| !d.is_zero());
-        config.evaluate_every = every.context("--evaluate-every must be a number of seconds above zero")?;
+        config.evaluate_every = seconds_of(self.evaluate_every, "--evaluate-every")?;
         if let Some(path) = &self.rules {
             let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             config.rules = read_rules(&text).with_context(|| format!("{} holds no rules", path.display()))?;
         }
         Ok(())
     }
+}
+
+fn seconds_of(seconds: f64, option: &str) -> Result<Duration> {
+    let some = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+    some.with_context(|| format!("{option} must be a number of seconds above zero"))
 }
 
 /// A list of rules, or what `GET /rules` answers, which says more of each than is needed here.

@@ -179,7 +179,7 @@ fn a_queue_alone_waits_for_its_consumer_and_says_what_is_left() {
 
     // What nobody comes for is lost with a log in memory, and waits in a log in files.
     for (queue, code, words) in
-        [("phase0", 1, "1 records are LEFT"), ("file", 0, "1 records wait in the queue")]
+        [("phase0", 1, "1 records are LEFT"), (queue::NAME, 0, "1 records wait in the queue")]
     {
         let queue = Running::node(&["serve", "queue", "--queue", queue], &dir.path().join("queue"));
         assert_eq!(post(&queue.url, "/produce?partition=0", "a record").0, 200);
@@ -236,7 +236,7 @@ fn a_service_that_starts_before_its_upstream_waits_for_it() {
     assert_eq!(ingest.get("/ready").0, 503);
     let sample = r#"{"name":"early","value":1}"#;
     let (status, body) = ingest.post("/metrics", sample);
-    assert_eq!((status, &body["error"]["code"]), (503, &json!("not_settled")), "{body}");
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("queue_unavailable")), "{body}");
 
     let data = dir.path().join("queue");
     let listen = format!("127.0.0.1:{port}");

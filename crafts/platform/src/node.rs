@@ -9,7 +9,11 @@ use crate::{
     defaults::{LogNotifier, default_rules},
     parts::{Parts, depth},
     remote::Client,
-    routes::{self, Route, Router, page::Teller},
+    routes::{
+        self, Route, Router,
+        page::Teller,
+        queue::{CONSUMES_WAITING_MAX, Patience},
+    },
     slots::{Slots, choose},
     status::{gauges, status},
     telemetry::Telemetry,
@@ -88,6 +92,8 @@ pub struct NodeConfig {
     pub token: Option<String>,
     /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
     pub partitions: Option<u32>,
+    /// A member of a consumer group that was silent for so long is expelled. `None`: as the log has it.
+    pub heartbeat_timeout: Option<Duration>,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -117,6 +123,7 @@ impl NodeConfig {
             slots: Slots::default(),
             token: None,
             partitions: None,
+            heartbeat_timeout: None,
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
@@ -279,6 +286,7 @@ impl Node {
     }
 
     fn stop_server(&mut self) {
+        self.parts.stopping.set();
         self.server.shutdown.set();
         // A blocking accept sees the flag only when somebody comes in.
         drop(TcpStream::connect_timeout(&reachable(self.addr), Duration::from_secs(1)));
@@ -405,10 +413,11 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(routes::ingest::routes());
     }
     if let Some(log) = parts.log.as_ref().filter(|_| has(Role::Queue)) {
+        let patience = patience(config, parts);
         let of_the_queue = if alone {
-            routes::queue::routes(log, parts.draining.clone())
+            routes::queue::routes(log, &patience)
         } else {
-            routes::queue::reading(log)
+            routes::queue::reading(log, &patience)
         };
         all.extend(of_the_queue);
     }
@@ -430,6 +439,16 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));
     }
     all
+}
+
+/// Long polls hold a thread each. The final engine has threads for that; of others it is not known.
+fn patience(config: &NodeConfig, parts: &Parts) -> Patience {
+    let is_final = config.chosen.get(&Role::Ingest).is_none_or(|name| name == ingest::NAME);
+    Patience {
+        draining: parts.draining.clone(),
+        stopping: parts.stopping.clone(),
+        consumes_waiting_max: if is_final { CONSUMES_WAITING_MAX } else { 0 },
+    }
 }
 
 /// A queue in this process takes records in the server's own threads. A remote one would make them wait for its answers.

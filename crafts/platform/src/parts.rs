@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) ack: Ack,
     /// Set while a log that stops waits for its consumers.
     pub(crate) draining: Shutdown,
+    /// Set when the node stops: nobody is to be kept waiting any more.
+    pub(crate) stopping: Shutdown,
     pub(crate) storage: Option<Arc<dyn Storage>>,
     pub(crate) engine: Option<Arc<dyn QueryEngine>>,
     pub(crate) alerter: Option<Arc<dyn Alerter>>,
@@ -48,6 +50,7 @@ impl Parts {
             owns_log: false,
             ack: Ack::Memory,
             draining: Shutdown::new(),
+            stopping: Shutdown::new(),
             storage: None,
             engine: None,
             alerter: None,
@@ -70,8 +73,11 @@ impl Parts {
                 config,
                 Role::Queue,
                 &config.slots.queue,
-                |c| Arc::new(RemoteLog::new(c)) as Arc<dyn Log>,
-                |open| open(&QueueSetup { dir: &config.data_dir, partitions: config.partitions }),
+                |c| Arc::new(remote_log(config, c)) as Arc<dyn Log>,
+                |open| {
+                    let NodeConfig { partitions, heartbeat_timeout, .. } = *config;
+                    open(&QueueSetup { dir: &config.data_dir, partitions, heartbeat_timeout })
+                },
             )?;
             parts.owns_log = parts.filled.last().is_some_and(|(_, name, _)| name != REMOTE);
             if has(&[Role::Ingest]) {
@@ -149,12 +155,18 @@ impl Parts {
     }
 }
 
-/// When a 202 may be sent: as was asked for, else at `os`, or at what the log can where that is less.
+/// Who has not said how safe a sample must be gets what the service can, although it may not be there yet to be asked.
+fn remote_log(config: &NodeConfig, client: Client) -> RemoteLog {
+    let log = RemoteLog::new(client);
+    if config.ack.is_none() { log.at_most() } else { log }
+}
+
+/// When a 202 may be sent: as was asked for, else once it is on disk, or what the log can where that is less.
 fn ack_of(config: &NodeConfig, log: &dyn Log, owned: bool) -> Result<Ack, StartError> {
     // A queue service that cannot be asked yet may be able to do all: better its own refusal than a promise that was
     // weakened because it was late.
     let best = if owned || log.bounds(Partition(0)).is_ok() { log.ack_max() } else { Ack::Disk };
-    let asked = config.ack.unwrap_or_else(|| Ack::Os.min(best));
+    let asked = config.ack.unwrap_or(best);
     if owned && asked > best {
         let e = LogError::AckTooStrong { asked, best };
         return Err(StartError::Config(format!("{e}; choose another with --ack or --queue")));

@@ -6,18 +6,20 @@ use crate::{
 };
 use conformance::{
     claim,
-    queue::{CLAIMS, Open},
+    queue::{Of, Open, THEMES},
 };
 use contracts::queue::Log;
 use platform::{
     node::STORAGE_GROUP,
     slots::{OpenQueue, QueueSetup},
 };
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 /// The log of the warm-up, filled by this type.
 pub fn queue<Q: Log + Default + 'static>() -> Slot {
-    let tests = CLAIMS.iter().map(|claim| {
+    // A group of this log has one member, and it does not know batches again.
+    let themes = THEMES.iter().filter(|theme| matches!(theme.of, Of::Every | Of::OneMember));
+    let tests = themes.flat_map(|theme| theme.claims).map(|claim| {
         Test::new(name_of(claim.says), ALL, move || {
             let open: Arc<Open> = Arc::new(|| Arc::new(Q::default()) as Arc<dyn Log>);
             let report = claim::run("queue", &open, std::slice::from_ref(claim));

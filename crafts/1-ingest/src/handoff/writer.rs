@@ -128,6 +128,7 @@ impl Writer {
             return Round::LogAway;
         }
         if self.shared.is_away.load(Ordering::Relaxed) {
+            self.shared.partitions.store(self.outlet.partitions(), Ordering::Release);
             self.shared.is_away.store(false, Ordering::Release); // only written here, and in `lose`
         }
         self.hand_over_and_settle().unwrap_or_else(|error| {

@@ -53,7 +53,8 @@ pub(super) fn run(server: &Server, args: &TailArgs) -> Result<ExitCode> {
     let log = server.log()?;
     log.bounds(Partition(args.partition.unwrap_or(0))).map_err(|e| server.explain(&e))?;
     let stop = stop_on_signal()?;
-    let mut printer = Printer { json: server.json, raw: args.raw, left: args.count.unwrap_or(u64::MAX) };
+    let left = args.count.unwrap_or(u64::MAX);
+    let mut printer = Printer { json: server.json, raw: args.raw, left, generation: None };
     match &args.group {
         Some(group) => as_member(server, &log, args, group, &stop, &mut printer)?,
         None => alone(server, &log, args, &stop, &mut printer)?,
@@ -171,6 +172,7 @@ fn round(
     records: &mut Records,
 ) -> Result<bool, LogError> {
     let mut came = false;
+    printer.generation = Some(member.generation);
     for (index, partition) in member.partitions.clone().into_iter().enumerate() {
         let bounds = log.bounds(partition)?;
         let from = log.committed(&member.group, partition)?.unwrap_or(bounds.start).max(bounds.start);
@@ -215,6 +217,8 @@ struct Printer {
     raw: bool,
     /// Records that may still be printed.
     left: u64,
+    /// The generation in which the member that prints was given what it reads.
+    generation: Option<u64>,
 }
 
 impl Printer {
@@ -229,7 +233,7 @@ impl Printer {
         let mut next = None;
         for (offset, payload) in records.iter() {
             if self.json {
-                out!("{}", json_of(partition, offset, payload));
+                out!("{}", json_of(partition, offset, payload, self.generation));
             } else if self.raw {
                 crate::style::print_bytes(payload);
             } else {
@@ -255,8 +259,11 @@ fn print_record(partition: Partition, offset: Offset, payload: &[u8]) {
     }
 }
 
-fn json_of(partition: Partition, offset: Offset, payload: &[u8]) -> Value {
+fn json_of(partition: Partition, offset: Offset, payload: &[u8], generation: Option<u64>) -> Value {
     let mut record = json!({"partition": partition, "offset": offset, "bytes": payload.len()});
+    if let Some(generation) = generation {
+        record["generation"] = generation.into();
+    }
     match (BatchView::parse(payload), str::from_utf8(payload)) {
         (Ok(batch), _) => {
             let one = |sample: contracts::Sample| {

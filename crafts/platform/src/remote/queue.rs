@@ -1,31 +1,48 @@
 //! The log of a queue service.
+//!
+//! What never changes is asked once, as soon as the service answers: how many partitions there are, how safe records can
+//! be, whether it knows batches again. Until then there are no producers, since nobody can say to which partition a record
+//! belongs.
 
+mod producer;
+
+use self::producer::RemoteProducer;
 use super::Client;
-use crate::routes::queue::RECORDS;
+use crate::routes::queue::CONSUME_WAIT_MAX;
 use contracts::{
     http::percent_encode,
-    limits::{BODY_BYTES_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
-        Placed, Producer, Records, Ticket, put_payload,
+        Ack, Assignment, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition,
+        Producer, Records,
     },
 };
 use serde::Deserialize;
 use serde_json::json;
 use std::{
     sync::OnceLock,
-    task::Waker,
     thread,
     time::{Duration, Instant},
 };
 
-/// How often an empty log is asked again. A long poll would hold the one connection of a naive server.
+/// How soon a service that does not wait is asked again. One that serves one client after the other cannot: a long poll
+/// would keep it from taking the record that is waited for.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A log behind `/produce` and `/consume`.
 pub struct RemoteLog {
     client: Client,
-    topic: OnceLock<(u32, Ack)>,
+    fixed: OnceLock<Fixed>,
+    /// Whether producers are given what the service can, where it can less than they ask for.
+    ack_is_a_wish: bool,
+}
+
+/// What never changes while the service runs.
+#[derive(Clone, Copy, Debug)]
+struct Fixed {
+    partitions: u32,
+    ack_max: Ack,
+    knows_batches: bool,
+    group_members_max: usize,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +53,10 @@ struct Topics {
 #[derive(Deserialize)]
 struct Topic {
     ack_max: Ack,
+    #[serde(default)]
+    knows_batches: bool,
+    #[serde(default = "one")]
+    group_members_max: usize,
     partitions: Vec<PartitionBounds>,
 }
 
@@ -45,10 +66,21 @@ struct PartitionBounds {
     bounds: Bounds,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl RemoteLog {
     /// The log of the service at the client's base URL. It need not be there yet.
     pub fn new(client: Client) -> Self {
-        Self { client, topic: OnceLock::new() }
+        Self { client, fixed: OnceLock::new(), ack_is_a_wish: false }
+    }
+
+    /// The same, but who asks for an acknowledgement that the service cannot give gets the strongest that it can. For whoever
+    /// must say what it wants before the service is there to be asked.
+    #[must_use]
+    pub fn at_most(self) -> Self {
+        Self { ack_is_a_wish: true, ..self }
     }
 
     fn topic(&self) -> Result<Topic, LogError> {
@@ -61,44 +93,43 @@ impl RemoteLog {
             .ok_or_else(|| LogError::Failed("the service has no topic".to_owned()))
     }
 
-    /// What never changes, asked once; `None` until the service answers.
-    fn fixed(&self) -> Option<(u32, Ack)> {
-        if let Some(fixed) = self.topic.get() {
-            return Some(*fixed);
+    /// Asked until the service has answered once.
+    fn fixed(&self) -> Result<Fixed, LogError> {
+        if let Some(fixed) = self.fixed.get() {
+            return Ok(*fixed);
         }
-        let topic = self.topic().ok()?;
-        let count = u32::try_from(topic.partitions.len()).unwrap_or(1);
-        Some(*self.topic.get_or_init(|| (count, topic.ack_max)))
+        let Topic { ack_max, knows_batches, group_members_max, partitions } = self.topic()?;
+        let partitions = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+        let fixed = Fixed { partitions, ack_max, knows_batches, group_members_max };
+        Ok(*self.fixed.get_or_init(|| fixed))
     }
 }
 
 impl Log for RemoteLog {
+    /// 1 until the service has answered.
     fn partitions(&self) -> u32 {
-        self.fixed().map_or(1, |(partitions, _)| partitions)
+        self.fixed().map_or(1, |fixed| fixed.partitions)
     }
 
     fn ack_max(&self) -> Ack {
-        self.fixed().map_or(Ack::Memory, |(_, best)| best)
+        self.fixed().map_or(Ack::Memory, |fixed| fixed.ack_max)
+    }
+
+    fn knows_batches(&self) -> bool {
+        self.fixed().is_ok_and(|fixed| fixed.knows_batches)
+    }
+
+    fn group_members_max(&self) -> usize {
+        self.fixed().map_or(1, |fixed| fixed.group_members_max)
     }
 
     fn producer(&self, ack: Ack) -> Result<Box<dyn Producer>, LogError> {
-        // Until it is known what the service can, the service itself refuses what it cannot.
-        let (partitions, best) = self.fixed().unwrap_or((1, Ack::Disk));
-        if ack > best {
+        let fixed = self.fixed()?;
+        let best = fixed.ack_max;
+        if ack > best && !self.ack_is_a_wish {
             return Err(LogError::AckTooStrong { asked: ack, best });
         }
-        let client = self.client.clone();
-        Ok(Box::new(RemoteProducer {
-            client,
-            ack,
-            partitions,
-            last: Ticket(0),
-            settled: Ticket(0),
-            held: Vec::new(),
-            placed: Vec::new(),
-            waker: None,
-            failed: None,
-        }))
+        Ok(Box::new(RemoteProducer::new(self.client.clone(), ack.min(best), fixed)))
     }
 
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
@@ -120,14 +151,20 @@ impl Log for RemoteLog {
         let path =
             format!("/consume?partition={}&offset={}&count={count}&bytes={bytes}", partition.0, from.0);
         loop {
-            let answer = self.client.get(&path).map_err(LogError::Failed)?;
+            let asked = Instant::now();
+            let wait = deadline.saturating_duration_since(asked).min(CONSUME_WAIT_MAX);
+            let answer = self.client.get(&format!("{path}&wait={}", wait.as_millis()));
+            let answer = answer.map_err(LogError::Failed)?;
             answer.success(LogError::Failed)?;
             let broken = |at| LogError::Failed(format!("fetched records are broken at byte {at}"));
             out.decode(&answer.body).map_err(broken)?;
-            if !out.is_empty() || Instant::now() >= deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !out.is_empty() || left.is_zero() {
                 return Ok(());
             }
-            thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
+            if asked.elapsed() < wait {
+                thread::sleep(POLL.min(left));
+            }
         }
     }
 
@@ -136,9 +173,28 @@ impl Log for RemoteLog {
         self.client.post_json("/subscribe", &asked).map_err(LogError::Failed)?.json(LogError::Failed)
     }
 
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        let Membership { group, member, generation, .. } = membership;
+        let asked = json!({"group": group, "member": member, "generation": generation});
+        self.client.post_json("/subscribe", &asked).map_err(LogError::Failed)?.json(LogError::Failed)
+    }
+
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
+        #[derive(Deserialize)]
+        struct Alive {
+            generation: u64,
+        }
         let answer = self.client.post_json("/heartbeat", membership).map_err(LogError::Failed)?;
-        answer.success(LogError::Failed).map(|()| membership.generation)
+        answer.json::<Alive, _>(LogError::Failed).map(|alive| alive.generation)
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.client.post_json("/leave", membership).map_err(LogError::Failed)?.success(LogError::Failed)
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        let asked = json!({"group": group, "assignment": assignment});
+        self.client.post_json("/assign", &asked).map_err(LogError::Failed)?.success(LogError::Failed)
     }
 
     fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
@@ -164,116 +220,5 @@ impl Log for RemoteLog {
         let path = format!("/committed?group={}&partition={}", percent_encode(group), partition.0);
         let answer = self.client.get(&path).map_err(LogError::Failed)?;
         answer.json::<Committed, _>(LogError::Failed).map(|c| c.offset)
-    }
-}
-
-/// Records wait here until the flush, then go in one request a run of one partition.
-struct RemoteProducer {
-    client: Client,
-    ack: Ack,
-    partitions: u32,
-    last: Ticket,
-    settled: Ticket,
-    held: Vec<(Ticket, Partition, Vec<u8>)>,
-    placed: Vec<Placed>,
-    waker: Option<Waker>,
-    /// Once a flush has failed, nobody knows what became of it: nothing later may be acknowledged as if it were safe.
-    failed: Option<LogError>,
-}
-
-/// How many of the first records go into one request: of one partition, and below what a body may hold.
-fn run_length(held: &[(Ticket, Partition, Vec<u8>)]) -> usize {
-    let mut bytes = 0;
-    let fits = |(_, partition, payload): &&(Ticket, Partition, Vec<u8>)| {
-        bytes += 4 + payload.len();
-        *partition == held[0].1 && bytes <= BODY_BYTES_MAX
-    };
-    held.iter().take_while(fits).count().max(1)
-}
-
-impl RemoteProducer {
-    fn healthy(&self) -> Result<(), LogError> {
-        self.failed.clone().map_or(Ok(()), Err)
-    }
-
-    fn send(&mut self, run: &[(Ticket, Partition, Vec<u8>)]) -> Result<(), LogError> {
-        /// `offsets`, where they are no neighbours.
-        #[derive(Deserialize)]
-        struct Produced {
-            partition: Partition,
-            offset: u64,
-            count: usize,
-            #[serde(default)]
-            offsets: Option<Vec<Offset>>,
-        }
-        let mut body = Vec::new();
-        run.iter().for_each(|(_, _, payload)| put_payload(payload, &mut body));
-        let path = format!("/produce?partition={}&ack={}", run[0].1.0, self.ack.as_str());
-        let answer = self.client.post(&path, RECORDS, &body).map_err(LogError::Failed)?;
-        let produced: Produced = answer.json(LogError::Failed)?;
-        let Produced { partition, offset, count, offsets } = produced;
-        let offsets =
-            offsets.unwrap_or_else(|| (offset..).take(count.min(run.len() + 1)).map(Offset).collect());
-        if offsets.len() != run.len() {
-            return Err(LogError::Failed("the service acknowledged another number of records".to_owned()));
-        }
-        for ((ticket, ..), offset) in run.iter().zip(offsets) {
-            self.placed.push(Placed { ticket: *ticket, partition, offset });
-            self.settled = *ticket;
-        }
-        Ok(())
-    }
-}
-
-impl Producer for RemoteProducer {
-    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
-        let NewRecord { partition, payload } = record;
-        self.healthy()?;
-        if partition.0 >= self.partitions {
-            return Err(LogError::NoSuchPartition { asked: partition, partitions: self.partitions });
-        }
-        if payload.len() > RECORD_BYTES_MAX {
-            return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max: RECORD_BYTES_MAX });
-        }
-        self.last.0 += 1;
-        self.held.push((self.last, partition, payload.to_vec()));
-        Ok(self.last)
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.healthy()?;
-        let held = std::mem::take(&mut self.held);
-        let mut rest = held.as_slice();
-        while !rest.is_empty() {
-            let (run, behind) = rest.split_at(run_length(rest));
-            if let Err(e) = self.send(run) {
-                self.failed = Some(e.clone());
-                return Err(e);
-            }
-            rest = behind;
-        }
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-        Ok(())
-    }
-
-    fn settled(&self) -> Result<Ticket, LogError> {
-        self.healthy().map(|()| self.settled)
-    }
-
-    fn wait(&mut self, upto: Ticket, _: Duration) -> Result<Ticket, LogError> {
-        if upto > self.settled {
-            self.flush()?;
-        }
-        self.settled()
-    }
-
-    fn placed(&mut self, out: &mut Vec<Placed>) {
-        out.append(&mut self.placed);
-    }
-
-    fn set_waker(&mut self, waker: Waker) {
-        self.waker = Some(waker);
     }
 }

@@ -129,9 +129,26 @@ impl Handler for Router {
     }
 }
 
-/// A parameter of the query string, parsed; `None` if it is absent.
+/// A parameter of the query string, percent-decoded; `None` if it is absent.
+fn text_param<'a>(request: &Request<'a>, name: &str) -> Result<Option<Cow<'a, str>>, ApiError> {
+    let no_text =
+        |at: usize| bad_parameter(format!("{name} is no UTF-8, from its byte {at} on; percent-encode UTF-8"));
+    match request.param_bytes(name) {
+        None => Ok(None),
+        Some(Cow::Borrowed(bytes)) => {
+            let text = std::str::from_utf8(bytes).map_err(|e| no_text(e.valid_up_to()))?;
+            Ok(Some(Cow::Borrowed(text)))
+        }
+        Some(Cow::Owned(bytes)) => {
+            let text = String::from_utf8(bytes).map_err(|e| no_text(e.utf8_error().valid_up_to()))?;
+            Ok(Some(Cow::Owned(text)))
+        }
+    }
+}
+
+/// The same, parsed.
 fn param<T: std::str::FromStr>(request: &Request<'_>, name: &str, what: &str) -> Result<Option<T>, ApiError> {
-    let Some(text) = request.param(name) else { return Ok(None) };
+    let Some(text) = text_param(request, name)? else { return Ok(None) };
     let shown: String = text.chars().take(80).collect();
     text.parse().map(Some).map_err(|_| bad_parameter(format!("{name} must be {what}, not {shown:?}")))
 }

@@ -6,15 +6,20 @@ use super::{
     target::{Part, Target, expect, expect_error, now_ms, path},
 };
 use crate::{
-    claim::{Check, Explain, ensure, equal},
+    claim::{Check, Explain, PATIENCE, ensure, equal, eventually},
     client::{Reply, Url},
     rows::{batch_of, metric},
 };
 use contracts::{
     ingest::partition_of,
+    limits::IDENTIFIED_BATCHES_KEPT,
     queue::{LogError, Membership, Offset, Partition, Records, TOPIC, put_payload},
 };
 use serde_json::{Value, json};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 const NEEDS: &[Part] = &[Part::Queue];
 
@@ -32,11 +37,25 @@ pub(super) const CLAIMS: &[HttpClaim] = &[
     claim("a commit beyond the end is 416 with the bounds", NEEDS, commit_beyond),
     claim("bad names, parameters and bodies are 400 and say what is wrong", NEEDS, bad_requests),
     claim("records that are cut short are refused, and none of them is taken", NEEDS, cut_records),
+    claim("a consume that waits gives the record that comes", NEEDS, consume_waits),
+    claim("a batch that is sent again lies where it lay, or is 501", NEEDS, sent_again),
+    claim(
+        "a batch behind one that is missing is 409 and says which is next, or is 501",
+        NEEDS,
+        sent_too_early,
+    ),
+    claim("groups tells members, what they hold, and how far they came", NEEDS, groups_told),
+    claim("a heartbeat tells the generation, and a member can move on to it", NEEDS, moves_on),
+    claim("who leaves is a member no more, where there can be several", NEEDS, leaves),
+    claim("how partitions are dealt out can be said, and is told", NEEDS, assigns),
 ];
 
 const RECORDS: &str = "application/vnd.systems-craft.records";
 const FETCHED: &str = "application/vnd.systems-craft.fetched";
 const OCTETS: &str = "application/octet-stream";
+/// The suite's own group, and its member.
+const GROUP: &str = "conformance";
+const MEMBER: &str = "conformance-member";
 
 fn queue(target: &Target) -> Result<&Url, String> {
     target.url(Part::Queue).ok_or("no queue service".to_owned())
@@ -50,9 +69,9 @@ struct Hold<'t> {
 }
 
 impl<'t> Hold<'t> {
-    /// Every run uses the same name, so that runs leave no groups behind.
+    /// Every run uses the same names, so that runs leave no groups behind, and no member that shares the partitions.
     fn new(target: &'t Target) -> Result<Self, String> {
-        let membership = subscribe(target, "conformance", &target.fresh_name())?;
+        let membership = subscribe(target, GROUP, MEMBER)?;
         let start = end_of(target)?;
         let hold = Self { target, start, membership };
         expect(&hold.commit(start)?, 204)?;
@@ -68,6 +87,7 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         // What failed before matters more than that the records stay a little longer.
         let _ = end_of(self.target).and_then(|end| self.commit(end));
+        let _ = post_as(self.target, "/leave", &self.membership);
     }
 }
 
@@ -207,7 +227,7 @@ fn groups(target: &Target) -> Check {
     let hold = Hold::new(target)?;
     let given = &hold.membership.partitions;
     ensure(given.contains(&Partition(0)), || format!("partitions of a lone member: got {given:?}"))?;
-    expect(&heartbeat(target, &hold.membership)?, 204)?;
+    expect(&heartbeat(target, &hold.membership)?, 200)?;
     let payloads = (0..3).map(|_| payload(target)).collect::<Result<Vec<_>, _>>()?;
     expect(&target.post(queue(target)?, "/produce?partition=0", RECORDS, &framed(&payloads))?, 200)?;
     for offset in [hold.start + 3, hold.start + 1, hold.start] {
@@ -222,7 +242,7 @@ fn groups(target: &Target) -> Check {
 }
 
 fn fenced(target: &Target) -> Check {
-    let first = subscribe(target, "conformance", &target.fresh_name())?;
+    let first = subscribe(target, GROUP, MEMBER)?;
     let hold = Hold::new(target)?;
     ensure(hold.membership.generation > first.generation, || {
         format!("generation: expected more than {}, got {}", first.generation, hold.membership.generation)
@@ -236,7 +256,7 @@ fn fenced(target: &Target) -> Check {
         equal("the generation that is over", &detail["asked"], &json!(first.generation))?;
         equal("the current one", &detail["current"], &json!(hold.membership.generation))?;
     }
-    expect(&heartbeat(target, &hold.membership)?, 204).map(|_| ())
+    expect(&heartbeat(target, &hold.membership)?, 200).map(|_| ())
 }
 
 fn commit_beyond(target: &Target) -> Check {
@@ -265,13 +285,26 @@ fn bad_requests(target: &Target) -> Check {
         "/consume?partition=0&offset=-1",
         "/consume?partition=0&offset=0&count=x",
         "/consume?partition=0&offset=0&bytes=-1",
+        "/consume?partition=0&offset=0&wait=x",
         "/committed?group=conformance",
         "/committed?partition=0",
         "/consume?partition=99999999999&offset=0",
     ] {
         expect_error(&format!("GET {wrong}"), &target.get(url, wrong)?, 400, &["bad_parameter"])?;
     }
-    for wrong in ["/produce?partition=x", "/produce?partition=0&ack=none", "/produce?partition=-1"] {
+    let long = format!("/produce?client_id={}", "c".repeat(129));
+    for wrong in [
+        "/produce?partition=x",
+        "/produce?partition=0&ack=none",
+        "/produce?partition=-1",
+        "/produce?partition=0&client_id=a",
+        "/produce?client_id=a%ffb",
+        &long,
+        "/produce?partition=0&producer=1",
+        "/produce?partition=0&sequence=1",
+        "/produce?partition=0&producer=0&sequence=1",
+        "/produce?partition=0&producer=1&sequence=4294967296",
+    ] {
         expect_error(
             &format!("POST {wrong}"),
             &target.post(url, wrong, OCTETS, b"x")?,
@@ -279,7 +312,7 @@ fn bad_requests(target: &Target) -> Check {
             &["bad_parameter"],
         )?;
     }
-    for target_path in ["/subscribe", "/heartbeat", "/commit"] {
+    for target_path in ["/subscribe", "/assign", "/heartbeat", "/leave", "/commit"] {
         for body in ["", "{", "[]", "{}", r#"{"group":1,"member":"m"}"#, "\u{0}"] {
             let reply = target.post(url, target_path, "application/json", body.as_bytes())?;
             expect_error(
@@ -304,6 +337,173 @@ fn cut_records(target: &Target) -> Check {
     let taken =
         consume(target, hold.start, "&count=10000")?.into_iter().filter(|(_, p)| *p == marker).count();
     equal("records taken of bodies that were refused", &taken, &0)
+}
+
+fn consume_waits(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    let payload = payload(target)?;
+    let comes = {
+        let (url, payload) = (queue(target)?.clone(), payload.clone());
+        move || {
+            // So that the consume most likely waits already. If not, the claim holds all the same.
+            thread::sleep(Duration::from_millis(100));
+            target.post(&url, "/produce?partition=0", OCTETS, &payload)
+        }
+    };
+    thread::scope(|scope| {
+        let producer = scope.spawn(comes);
+        // Who does not wait, or is in use, gives something else first.
+        let mut next = hold.start;
+        eventually("a consume that waits gives the record that comes", || {
+            let found = consume(target, next, "&wait=5000")?;
+            next += found.len() as u64;
+            Ok(found.iter().any(|(_, found)| *found == payload).then_some(()))
+        })?;
+        expect(&producer.join().map_err(|_| "the producer panicked".to_owned())??, 200)?;
+        let began = Instant::now();
+        consume(target, end_of(target)?, "&wait=200")?;
+        ensure(began.elapsed() < PATIENCE, || {
+            format!("a consume with wait=200 at the end was answered after {:?}", began.elapsed())
+        })
+    })
+}
+
+/// A number for a producer that no other run has drawn.
+fn drawn() -> u64 {
+    fastrand::u64(1..)
+}
+
+fn produce_as(target: &Target, producer: u64, sequence: u32, payloads: &[Vec<u8>]) -> Result<Reply, String> {
+    let path = format!("/produce?partition=0&producer={producer}&sequence={sequence}");
+    target.post(queue(target)?, &path, RECORDS, &framed(payloads))
+}
+
+/// Whether the queue knows batches again. If it does not it must say so to who sends one.
+fn knows_batches(target: &Target) -> Result<bool, String> {
+    let knows = topic(target)?["knows_batches"] == true;
+    if !knows {
+        let reply = produce_as(target, drawn(), 0, &[payload(target)?])?;
+        expect_error("a batch with a number, where none is known again", &reply, 501, &["not_offered"])?;
+    }
+    Ok(knows)
+}
+
+fn sent_again(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    if !knows_batches(target)? {
+        return Ok(());
+    }
+    let (one, other) = (drawn(), drawn());
+    let mut sent = Vec::new();
+    for sequence in 0..u32::try_from(IDENTIFIED_BATCHES_KEPT).unwrap_or(u32::MAX) {
+        for producer in [one, other] {
+            let batch = [payload(target)?, payload(target)?];
+            let reply = produce_as(target, producer, sequence, &batch)?;
+            sent.push((producer, sequence, batch, places(expect(&reply, 200)?)?));
+        }
+    }
+    for (producer, sequence, batch, place) in &sent {
+        let reply = produce_as(target, *producer, *sequence, batch)?;
+        let what = format!("where batch {sequence} lies, sent again");
+        equal(&what, &places(expect(&reply, 200)?)?, place)?;
+    }
+    let found = consume(target, hold.start, "&count=10000")?;
+    for (_, sequence, batch, places) in &sent {
+        let mine: Vec<_> = found.iter().filter(|(_, payload)| batch.contains(payload)).cloned().collect();
+        let first = places.first().map_or(0, |place| place.1);
+        let expected: Vec<_> = (first..).zip(batch.iter().cloned()).collect();
+        equal(&format!("the records of batch {sequence}, sent twice"), &mine, &expected)?;
+    }
+    Ok(())
+}
+
+fn sent_too_early(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    if !knows_batches(target)? {
+        return Ok(());
+    }
+    let producer = drawn();
+    expect(&produce_as(target, producer, 7, &[payload(target)?])?, 200)?;
+    let early = payload(target)?;
+    let reply = produce_as(target, producer, 9, std::slice::from_ref(&early))?;
+    let error = expect_error("batch 9 behind batch 7", &reply, 409, &["out_of_sequence"])?;
+    let expected =
+        json!({"out_of_sequence": {"producer": producer, "partition": 0, "expected": 8, "asked": 9}});
+    equal("its detail", &error["detail"], &expected)?;
+    expect(&produce_as(target, producer, 8, &[payload(target)?])?, 200)?;
+    expect(&produce_as(target, producer, 9, std::slice::from_ref(&early))?, 200)?;
+    let found = consume(target, hold.start, "&count=10000")?;
+    equal("how often the batch that came too early is there", &count_of(&found, &early), &1)
+}
+
+fn count_of(found: &[(u64, Vec<u8>)], wanted: &[u8]) -> usize {
+    found.iter().filter(|(_, payload)| payload == wanted).count()
+}
+
+/// What `/groups` says of the suite's own group.
+fn group_told(target: &Target) -> Result<Value, String> {
+    let all = expect(&target.get(queue(target)?, "/groups")?, 200)?.json()?;
+    let groups = all["groups"].as_array().into_iter().flatten();
+    groups.into_iter().find(|g| g["group"] == GROUP).cloned().ok_or(format!("no group {GROUP} in {all}"))
+}
+
+fn groups_told(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    let payloads = (0..3).map(|_| payload(target)).collect::<Result<Vec<_>, _>>()?;
+    expect(&target.post(queue(target)?, "/produce?partition=0", RECORDS, &framed(&payloads))?, 200)?;
+    expect(&hold.commit(hold.start + 1)?, 204)?;
+    let group = group_told(target)?;
+    equal("its generation", &group["generation"], &json!(hold.membership.generation))?;
+    let member = &group["members"][0];
+    let expected = json!([MEMBER, hold.membership.generation, hold.membership.partitions]);
+    let got = json!([member["member"], member["generation"], member["partitions"]]);
+    equal("its member, the generation that it joined, and what it holds", &got, &expected)?;
+    let partition = &group["partitions"][0];
+    equal("how far it came", &partition["committed"], &json!(hold.start + 1))?;
+    let (end, lag) = (partition["end"].as_u64(), partition["lag"].as_u64());
+    let right = end.is_some_and(|end| end >= hold.start + 3 && lag == Some(end - hold.start - 1));
+    ensure(right, || format!("its lag: expected the end less {}, got {partition}", hold.start + 1))
+}
+
+fn moves_on(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    let alive = expect(&heartbeat(target, &hold.membership)?, 200)?.json()?;
+    equal("the generation", &alive, &json!({"generation": hold.membership.generation}))?;
+    let Membership { generation, partitions, .. } = &hold.membership;
+    let asked = json!({"group": GROUP, "member": MEMBER, "generation": generation});
+    let reply = target.post_json(queue(target)?, "/subscribe", &asked)?;
+    let moved: Membership =
+        serde_json::from_value(expect(&reply, 200)?.json()?).explain("reading a membership")?;
+    equal("its place after moving on to its own generation", &moved.generation, generation)?;
+    equal("what it holds then", &moved.partitions, partitions)?;
+    let asked = json!({"group": GROUP, "member": MEMBER, "generation": generation - 1});
+    let reply = target.post_json(queue(target)?, "/subscribe", &asked)?;
+    expect_error("moving on from a generation before one's own", &reply, 409, &["fenced"]).map(|_| ())
+}
+
+fn leaves(target: &Target) -> Check {
+    let hold = Hold::new(target)?;
+    expect(&post_as(target, "/leave", &hold.membership)?, 204)?;
+    if topic(target)?["group_members_max"] == 1 {
+        return Ok(()); // nobody is there whom it could leave anything to
+    }
+    expect_error("a heartbeat of who has left", &heartbeat(target, &hold.membership)?, 409, &["fenced"])?;
+    expect_error("a commit of who has left", &hold.commit(hold.start)?, 409, &["fenced"])?;
+    equal("its members", &group_told(target)?["members"], &json!([]))
+}
+
+fn assigns(target: &Target) -> Check {
+    for assignment in ["range", "sticky"] {
+        let asked = json!({"group": GROUP, "assignment": assignment});
+        expect(&target.post_json(queue(target)?, "/assign", &asked)?, 204)?;
+        let _hold = Hold::new(target)?;
+        if topic(target)?["group_members_max"] != 1 {
+            equal("how they are dealt out", &group_told(target)?["assignment"], &json!(assignment))?;
+        }
+    }
+    let asked = json!({"group": GROUP, "assignment": "random"});
+    let reply = target.post_json(queue(target)?, "/assign", &asked)?;
+    expect_error("an assignment that is none", &reply, 400, &["bad_json"]).map(|_| ())
 }
 
 // ── How the claims talk to the queue ─────────────────────────────────────────────────────────────────────────
@@ -339,6 +539,7 @@ fn consume(target: &Target, offset: u64, limits: &str) -> Result<Vec<(u64, Vec<u
     Ok(records.iter().map(|(offset, payload)| (offset.0, payload.to_vec())).collect())
 }
 
+/// Where records lie: a partition and an offset for each.
 fn places(reply: &Reply) -> Result<Vec<(u32, u64)>, String> {
     let body = reply.json()?;
     let all = places_in(&body);
@@ -370,8 +571,13 @@ fn subscribe(target: &Target, group: &str, member: &str) -> Result<Membership, S
 }
 
 fn heartbeat(target: &Target, who: &Membership) -> Result<Reply, String> {
+    post_as(target, "/heartbeat", who)
+}
+
+/// A body that only says who one is.
+fn post_as(target: &Target, path: &str, who: &Membership) -> Result<Reply, String> {
     let body = json!({"group": who.group, "member": who.member, "generation": who.generation});
-    target.post_json(queue(target)?, "/heartbeat", &body)
+    target.post_json(queue(target)?, path, &body)
 }
 
 fn commit(target: &Target, who: &Membership, partition: u32, offset: u64) -> Result<Reply, String> {

@@ -104,7 +104,10 @@ impl Target {
     fn answers(&self, url: &Url, part: Part) -> Result<bool, String> {
         let reply = match part {
             Part::Ingest => self.post(url, "/metrics", "application/json", b"[]"),
-            Part::Queue => self.get(url, "/topics"),
+            // A pipeline in one process lets its topics be read and takes no records: only a service that does is asked.
+            Part::Queue => {
+                self.post(url, "/produce?partition=0", "application/vnd.systems-craft.records", b"")
+            }
             Part::Storage => self.post(url, "/series", "application/json", b"[]"),
             Part::Query => self.get(url, "/api/v1/status/buildinfo"),
             Part::Alert => self.get(url, "/rules"),
@@ -314,8 +317,11 @@ fn template(path: &str) -> Option<&'static str> {
         "/produce",
         "/consume",
         "/topics",
+        "/groups",
         "/subscribe",
+        "/assign",
         "/heartbeat",
+        "/leave",
         "/commit",
         "/committed",
         "/write",

@@ -1,6 +1,6 @@
 //! The books of a load: they hold against a log that kept everything, and against one that did not they say so.
 
-use crate::models::log::{self, Fault};
+use crate::models::log::{self, Fault, Kind};
 use conformance::crash::{GROUP, Ledger, Plan, Seen, work};
 use contracts::queue::{
     Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition, Producer, Records,
@@ -123,7 +123,7 @@ fn told_with(members: u32, words: &str, change: impl FnOnce(&mut Kept)) {
 fn a_life(members: u32) -> (Ledger, Kept) {
     let plan = Plan { seed: 7, plain: vec![Ack::Os, Ack::Os], identified: 0, members, fault: None };
     let mut ledger = Ledger::new(plan);
-    let log = log::open(Fault::None)();
+    let log = log::open(Kind::Full, Fault::None)();
     let dir = directory();
     let stop = AtomicBool::new(false);
     let errors = thread::scope(|scope| {

@@ -9,11 +9,11 @@
 //! `not_settled`, and who wants to send them again without doubling them identifies the batch.
 
 use super::{PACKED, RECORDS, not_settled, refusal};
-use crate::routes::{bad_parameter, param};
+use crate::routes::{bad_parameter, param, text_param};
 use contracts::{
     http::{ApiError, Deferred, Request, Response},
     ingest::{Shutdown, partition_of},
-    limits::RECORD_BYTES_MAX,
+    limits::{CLIENT_ID_BYTES_MAX, RECORD_BYTES_MAX},
     packed::{BadPacked, PackedRecords},
     queue::{Ack, Identity, Log, LogError, NewRecord, Partition, Placed, Producer, Ticket, payload_at},
 };
@@ -126,15 +126,15 @@ struct Asked {
 
 impl Asked {
     fn of(request: &Request<'_>, partitions: u32) -> Result<Self, ApiError> {
-        let partition = match (param(request, "partition", "a number")?, request.param("client_id")) {
+        let partition = match (param(request, "partition", "a number")?, text_param(request, "client_id")?) {
             (Some(partition), None) => Partition(partition),
-            (None, client) => partition_of(&client.unwrap_or_default(), partitions),
+            (None, client) => partition_of_client(&client.unwrap_or_default(), partitions)?,
             (Some(_), Some(_)) => return Err(bad_parameter("give partition or client_id, not both")),
         };
         if partition.0 >= partitions {
             return Err(refusal(&LogError::NoSuchPartition { asked: partition, partitions }));
         }
-        let ack = request.param("ack").map_or(Ok(Ack::Memory), |text| {
+        let ack = text_param(request, "ack")?.map_or(Ok(Ack::Memory), |text| {
             let ack: Result<Ack, serde::de::value::Error> =
                 Ack::deserialize(text.as_ref().into_deserializer());
             ack.map_err(|_| bad_parameter("ack must be memory, os or disk"))
@@ -150,6 +150,15 @@ impl Asked {
         };
         Ok(Self { partition, ack, identity })
     }
+}
+
+fn partition_of_client(client: &str, partitions: u32) -> Result<Partition, ApiError> {
+    let bytes = client.len();
+    if bytes > CLIENT_ID_BYTES_MAX {
+        let message = format!("client_id has {bytes} bytes, the most is {CLIENT_ID_BYTES_MAX}");
+        return Err(bad_parameter(message));
+    }
+    Ok(partition_of(client, partitions))
 }
 
 /// The records of a body, all of which have been looked at.

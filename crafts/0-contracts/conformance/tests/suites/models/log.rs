@@ -1,14 +1,18 @@
 //! A log in memory.
 
+mod batches;
+mod groups;
+
+use self::{batches::Batches, groups::Groups};
+
 use contracts::{
-    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, GROUP_NAME_BYTES_MAX, GROUPS_MAX, RECORD_BYTES_MAX},
+    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX, GROUP_MEMBERS_MAX, RECORD_BYTES_MAX},
     queue::{
-        Ack, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, NewRecord, Offset, Partition,
-        Placed, Producer, Records, Ticket,
+        Ack, Assignment, Bounds, FetchLimit, GroupStatus, Identity, Log, LogError, Membership, NewRecord,
+        Offset, Partition, Placed, Producer, Records, Ticket,
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
     sync::{Arc, Condvar, Mutex},
     task::Waker,
     time::{Duration, Instant},
@@ -18,10 +22,12 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
+    // What goes in, and comes out.
     LosesEveryHundredth,
     SwapsNeighbours,
     OffsetsFromOne,
     MixesPartitions,
+    AppendsAtSubmit,
     IgnoresRecordsMax,
     IgnoresBytesMax,
     FirstRecordMustFit,
@@ -36,7 +42,25 @@ pub(crate) enum Fault {
     ForgetsWaker,
     TakesAnyAck,
     TakesAnySize,
+    PanicsOnEmpty,
+    // Batches that are sent again.
+    OffersWhatItSaysItDoesNot,
+    AppendsAgain,
+    AppendsWhatIsOld,
+    TellsNewPlaces,
+    NeverSettlesAgain,
+    TakesGaps,
+    TakesWhatItRefuses,
+    ForgetsSoon,
+    OneCountForAllProducers,
+    OneCountForAllPartitions,
+    MustBeginAtZero,
+    NeverWraps,
+    LooksAndThenAppends,
+    NumbersEveryFlush,
+    // Groups.
     ForgetsFencing,
+    FormerSelfStays,
     TrustsStrangers,
     SharesCommits,
     CommitsNeverFall,
@@ -44,37 +68,66 @@ pub(crate) enum Fault {
     DropsWhatOneGroupCommitted,
     TakesAnyName,
     NoGroupBound,
-    PanicsOnEmpty,
+    TellsNoGeneration,
+    MovesOnWithoutNeed,
+    LagFromTheStart,
+    // Members that share.
+    HandsOverAtOnce,
+    TellsNobody,
+    LeavesHoles,
+    DealsAllToTheFirst,
+    FencesHolders,
+    TakesAnyCommit,
+    LeaversStay,
+    LeaversKeepTheirs,
+    FencesTheOthersToo,
+    DealsAnew,
+    KnowsOneAssignment,
+    CountsNoRebalances,
+    NoMemberBound,
+    OneGenerationForAllGroups,
+    TakesWhatIsDue,
 }
+
+/// What a log offers that it need not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A group's only member reads everything, and no batch is known again.
+    Plain,
+    /// Members share, and batches are known again.
+    Full,
+}
+
+/// So many partitions.
+const PARTITIONS: u32 = 3;
 
 pub(crate) struct MemoryLog {
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    kind: Kind,
     fault: Fault,
     state: Mutex<State>,
     grown: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     partitions: Vec<Vec<Arc<[u8]>>>,
     dropped_before: u64,
-    groups: BTreeMap<String, Group>,
+    batches: Batches,
+    groups: Groups,
 }
 
-#[derive(Default)]
-struct Group {
-    generation: u64,
-    member: String,
-    committed: HashMap<Partition, Offset>,
-}
-
-pub(crate) fn open(fault: Fault) -> impl Fn() -> Arc<dyn Log> + Send + Sync + 'static {
+pub(crate) fn open(kind: Kind, fault: Fault) -> impl Fn() -> Arc<dyn Log> + Send + Sync + 'static {
     move || {
-        let state = State { partitions: vec![Vec::new(); 3], ..State::default() };
-        let shared = Shared { fault, state: Mutex::new(state), grown: Condvar::new() };
+        let state = State {
+            partitions: vec![Vec::new(); PARTITIONS as usize],
+            dropped_before: 0,
+            batches: Batches::new(fault),
+            groups: Groups::new(kind, fault),
+        };
+        let shared = Shared { kind, fault, state: Mutex::new(state), grown: Condvar::new() };
         Arc::new(MemoryLog { shared: Arc::new(shared) })
     }
 }
@@ -92,21 +145,25 @@ impl MemoryLog {
     fn is(&self, fault: Fault) -> bool {
         self.shared.fault == fault
     }
+}
 
-    fn check_member(&self, state: &State, who: &Membership) -> Result<(), LogError> {
-        let group = state.groups.get(&who.group);
-        let current = group.map_or(0, |g| g.generation);
-        let known = group.is_some_and(|g| g.member == who.member || self.is(Fault::TrustsStrangers));
-        if (current == who.generation && known) || (self.is(Fault::ForgetsFencing) && group.is_some()) {
-            return Ok(());
-        }
-        Err(LogError::Fenced { group: who.group.clone(), asked: who.generation, current })
+impl State {
+    fn bounds(&self, partition: usize) -> Bounds {
+        Bounds { start: Offset(self.dropped_before), end: Offset(self.partitions[partition].len() as u64) }
     }
 }
 
 impl Log for MemoryLog {
     fn partitions(&self) -> u32 {
-        3
+        PARTITIONS
+    }
+
+    fn knows_batches(&self) -> bool {
+        self.shared.kind == Kind::Full && !self.is(Fault::OffersWhatItSaysItDoesNot)
+    }
+
+    fn group_members_max(&self) -> usize {
+        if self.shared.kind == Kind::Full { GROUP_MEMBERS_MAX } else { 1 }
     }
 
     fn ack_max(&self) -> Ack {
@@ -120,6 +177,7 @@ impl Log for MemoryLog {
         Ok(Box::new(MemoryProducer {
             shared: self.shared.clone(),
             pending: Vec::new(),
+            identity: None,
             placed: Vec::new(),
             submitted: 0,
             settled: 0,
@@ -129,8 +187,7 @@ impl Log for MemoryLog {
 
     fn bounds(&self, partition: Partition) -> Result<Bounds, LogError> {
         let at = self.check(partition)?;
-        let state = self.shared.state.lock().unwrap();
-        Ok(Bounds { start: Offset(state.dropped_before), end: Offset(state.partitions[at].len() as u64) })
+        Ok(self.shared.state.lock().unwrap().bounds(at))
     }
 
     fn fetch(
@@ -183,106 +240,68 @@ impl Log for MemoryLog {
     }
 
     fn subscribe(&self, group: &str, member: &str) -> Result<Membership, LogError> {
-        for name in [group, member] {
-            let good = (1..=GROUP_NAME_BYTES_MAX).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-            if !good && !self.is(Fault::TakesAnyName) {
-                return Err(LogError::BadName(name.to_owned()));
-            }
-        }
-        let mut state = self.shared.state.lock().unwrap();
-        let known = state.groups.contains_key(group);
-        if !known && state.groups.len() == GROUPS_MAX && !self.is(Fault::NoGroupBound) {
-            return Err(LogError::TooManyGroups(GROUPS_MAX));
-        }
-        let entry = state.groups.entry(group.to_owned()).or_default();
-        entry.generation += 1;
-        entry.member = member.to_owned();
-        Ok(Membership {
-            group: group.to_owned(),
-            member: member.to_owned(),
-            generation: entry.generation,
-            partitions: (0..3).map(Partition).collect(),
-        })
+        self.shared.state.lock().unwrap().groups.subscribe(group, member)
+    }
+
+    fn rejoin(&self, membership: &Membership) -> Result<Membership, LogError> {
+        self.shared.state.lock().unwrap().groups.rejoin(membership)
     }
 
     fn heartbeat(&self, membership: &Membership) -> Result<u64, LogError> {
-        let state = self.shared.state.lock().unwrap();
-        self.check_member(&state, membership).map(|()| state.groups[&membership.group].generation)
+        self.shared.state.lock().unwrap().groups.heartbeat(membership)
+    }
+
+    fn leave(&self, membership: &Membership) -> Result<(), LogError> {
+        self.shared.state.lock().unwrap().groups.leave(membership)
+    }
+
+    fn assign(&self, group: &str, assignment: Assignment) -> Result<(), LogError> {
+        self.shared.state.lock().unwrap().groups.assign(group, assignment)
     }
 
     fn groups(&self) -> Result<Vec<GroupStatus>, LogError> {
         let state = self.shared.state.lock().unwrap();
-        let status = |(name, group): (&String, &Group)| GroupStatus {
-            group: name.clone(),
-            generation: group.generation,
-            ..GroupStatus::default()
-        };
-        Ok(state.groups.iter().map(status).collect())
+        Ok(state.groups.status(|partition| state.bounds(partition.0 as usize)))
     }
 
     fn commit(&self, membership: &Membership, partition: Partition, next: Offset) -> Result<(), LogError> {
         let at = self.check(partition)?;
         let mut state = self.shared.state.lock().unwrap();
-        self.check_member(&state, membership)?;
-        let bounds =
-            Bounds { start: Offset(state.dropped_before), end: Offset(state.partitions[at].len() as u64) };
+        state.groups.may_commit(membership, partition)?;
+        let bounds = state.bounds(at);
         if next > bounds.end && !self.is(Fault::CommitsBeyondEnd) {
             return Err(LogError::OffsetOutOfRange { asked: next, bounds });
         }
         if self.is(Fault::DropsWhatOneGroupCommitted) {
             state.dropped_before = state.dropped_before.max(next.0);
         }
-        let all = self.is(Fault::SharesCommits);
-        for (name, group) in &mut state.groups {
-            let known = group.committed.entry(partition).or_insert(next);
-            if all || *name == membership.group {
-                *known = if self.is(Fault::CommitsNeverFall) { next.max(*known) } else { next };
-            } else if *known == next {
-                // Only what this call has put there.
-                group.committed.remove(&partition);
-            }
-        }
+        state.groups.commit(&membership.group, partition, next);
         Ok(())
     }
 
     fn committed(&self, group: &str, partition: Partition) -> Result<Option<Offset>, LogError> {
         self.check(partition)?;
-        let state = self.shared.state.lock().unwrap();
-        Ok(state.groups.get(group).and_then(|g| g.committed.get(&partition).copied()))
+        Ok(self.shared.state.lock().unwrap().groups.committed(group, partition))
     }
 }
 
 struct MemoryProducer {
     shared: Arc<Shared>,
-    pending: Vec<(u64, Partition, Arc<[u8]>)>,
+    pending: Vec<Pending>,
+    identity: Option<Identity>,
     placed: Vec<Placed>,
     submitted: u64,
     settled: u64,
     waker: Option<Waker>,
 }
 
-impl Producer for MemoryProducer {
-    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
-        let fault = self.shared.fault;
-        if record.partition.0 >= 3 {
-            return Err(LogError::NoSuchPartition { asked: record.partition, partitions: 3 });
-        }
-        let bytes = record.payload.len();
-        if bytes > RECORD_BYTES_MAX && fault != Fault::TakesAnySize {
-            return Err(LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX });
-        }
-        assert!(fault != Fault::PanicsOnEmpty || bytes > 0, "an empty record");
-        self.submitted += 1;
-        let partition = if fault == Fault::MixesPartitions { Partition(0) } else { record.partition };
-        self.pending.push((self.submitted, partition, record.payload.into()));
-        Ok(Ticket(self.submitted))
-    }
+type Pending = (u64, Partition, Arc<[u8]>);
 
-    fn flush(&mut self) -> Result<(), LogError> {
+impl MemoryProducer {
+    /// Appends records at the ends of their partitions.
+    fn append(&mut self, state: &mut State, records: Vec<Pending>) {
         let fault = self.shared.fault;
-        let mut state = self.shared.state.lock().unwrap();
-        for (ticket, partition, payload) in self.pending.drain(..) {
+        for (ticket, partition, payload) in records {
             let records = &mut state.partitions[partition.0 as usize];
             let offset = Offset(records.len() as u64);
             if !(fault == Fault::LosesEveryHundredth && offset.0 % 100 == 99) {
@@ -293,6 +312,105 @@ impl Producer for MemoryProducer {
             }
             if fault != Fault::ForgetsPlaces || offset.0 != 5 {
                 self.placed.push(Placed { ticket: Ticket(ticket), partition, offset });
+            }
+        }
+    }
+
+    /// Appends a batch, if it is the producer's next; tells the places that it has, if it is there already.
+    fn append_once(
+        &mut self,
+        state: &mut State,
+        identity: Identity,
+        batch: Vec<Pending>,
+    ) -> Result<(), LogError> {
+        let Some(partition) = batch.first().map(|(_, partition, _)| *partition) else { return Ok(()) };
+        let end = state.bounds(partition.0 as usize).end;
+        let fault = self.shared.fault;
+        match state.batches.find(identity, partition) {
+            Ok(Some(first)) if fault != Fault::AppendsAgain => {
+                let first = if fault == Fault::TellsNewPlaces { end } else { first };
+                let place = |(offset, (ticket, ..)): (u64, &Pending)| Placed {
+                    ticket: Ticket(*ticket),
+                    partition,
+                    offset: Offset(offset),
+                };
+                self.placed.extend((first.0..).zip(&batch).map(place));
+            }
+            Ok(_) => {
+                state.batches.note(identity, partition, end);
+                self.append(state, batch);
+            }
+            Err(refusal) => {
+                if fault == Fault::TakesWhatItRefuses {
+                    self.append(state, batch);
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Producer for MemoryProducer {
+    fn identify(&mut self, identity: Identity) -> Result<(), LogError> {
+        if self.shared.kind == Kind::Plain {
+            return Err(LogError::NotOffered("know batches again".to_owned()));
+        }
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
+        let fault = self.shared.fault;
+        if record.partition.0 >= PARTITIONS {
+            return Err(LogError::NoSuchPartition { asked: record.partition, partitions: PARTITIONS });
+        }
+        let bytes = record.payload.len();
+        if bytes > RECORD_BYTES_MAX && fault != Fault::TakesAnySize {
+            return Err(LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX });
+        }
+        assert!(fault != Fault::PanicsOnEmpty || bytes > 0, "an empty record");
+        self.submitted += 1;
+        let partition = if fault == Fault::MixesPartitions { Partition(0) } else { record.partition };
+        self.pending.push((self.submitted, partition, record.payload.into()));
+        if fault == Fault::AppendsAtSubmit {
+            self.flush()?;
+        }
+        Ok(Ticket(self.submitted))
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        let fault = self.shared.fault;
+        let shared = self.shared.clone();
+        let pending = std::mem::take(&mut self.pending);
+        let identity = if fault == Fault::NumbersEveryFlush { self.identity } else { self.identity.take() };
+        let mut state = shared.state.lock().unwrap();
+        let before = self.placed.len();
+        match identity {
+            None => self.append(&mut state, pending),
+            Some(identity) if fault == Fault::LooksAndThenAppends => {
+                let partition = pending.first().map_or(Partition(0), |(_, partition, _)| *partition);
+                let is_there = state.batches.find(identity, partition)?.is_some();
+                drop(state);
+                // Long enough for everybody to have looked.
+                std::thread::sleep(Duration::from_millis(20));
+                state = shared.state.lock().unwrap();
+                if is_there {
+                    self.append_once(&mut state, identity, pending)?;
+                } else {
+                    let end = state.bounds(partition.0 as usize).end;
+                    state.batches.note(identity, partition, end);
+                    self.append(&mut state, pending);
+                }
+            }
+            Some(identity) => {
+                let end = state.partitions.iter().map(Vec::len).sum::<usize>();
+                self.append_once(&mut state, identity, pending)?;
+                let appended = state.partitions.iter().map(Vec::len).sum::<usize>() > end;
+                if fault == Fault::NeverSettlesAgain && !appended {
+                    self.placed.truncate(before);
+                    return Ok(());
+                }
             }
         }
         if fault != Fault::NeverSettles {
