@@ -15,6 +15,7 @@
 //! | `retention` | what nobody needs any more |
 //! | `segment` | a file's name and head |
 //! | `recovery`, `scan` | what a crash left, made whole again |
+//! | [`verify`](verify()) | all of it read and held against its checksums |
 //!
 //! Invariants:
 //!
@@ -39,6 +40,10 @@ mod segment;
 
 mod recovery;
 mod scan;
+
+mod verify;
+
+pub use verify::{Damage, Verified, verify};
 
 #[cfg(test)]
 mod tests;

@@ -55,10 +55,11 @@ fn how(file: &str, words: &[&str]) -> How {
         ["cargo", "craft", "doctor"] => How::Finds("fit"),
         ["cargo", "craft", "up" | "serve", ..] => How::Serves,
         ["cargo", "craft", "query" | "alerts", ..] => How::Asks,
-        ["cargo", "craft", "queue", "verify", ..] => How::Left("its log is damaged by hand; tests/queue.rs does it"),
-        ["cargo", "craft", "queue", .., "--follow" | "--watch"] | ["cargo", "craft", "queue", "tail", "--follow", ..] => {
-            How::Follows
+        ["cargo", "craft", "queue", "verify", ..] => {
+            How::Left("its log is damaged by hand; tests/queue.rs does it")
         }
+        ["cargo", "craft", "queue", .., "--follow" | "--watch"]
+        | ["cargo", "craft", "queue", "tail", "--follow", ..] => How::Follows,
         ["cargo", "craft", "queue", ..] => How::AsksQueue,
         ["cargo", "craft", ..] => How::Ends,
         ["cargo", "run", "--release", "-p", "load-tester", "--", ..] => How::Loads,
