@@ -12,66 +12,13 @@ use super::{
 };
 use contracts::queue::{Bounds, Offset};
 use queue::{
-    disk::{self, DataFile, Disk, RealDisk},
-    open::{Cut, OpenError, io_error},
+    disk::{DataFile, Disk},
+    open::{Damage, OpenError, Verified, io_error},
 };
-use std::{
-    fs::TryLockError,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
-/// What was found.
-#[derive(Debug, Default)]
-pub struct Verified {
-    /// Segment files, and the bytes in them.
-    pub segments: usize,
-    /// See `segments`.
-    pub bytes: u64,
-    /// Frames that are whole.
-    pub frames: u64,
-    /// What each partition holds.
-    pub partitions: Vec<Bounds>,
-    /// What is not as it was written, from the oldest on.
-    pub damage: Vec<Damage>,
-    /// What a crash has left behind the end. Opening cuts it off, and nobody was told that it is safe.
-    pub torn: Option<Cut>,
-}
-
-/// A place that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub file: PathBuf,
-    /// The first wrong byte.
-    pub at: u64,
-    /// Up to where all is well again; 0 if that is not known.
-    pub bytes: u64,
-    /// Frames that are lost; 0 where no record is.
-    pub frames: u64,
-    /// What is wrong.
-    pub what: String,
-}
-
-/// Reads all of the log in this directory, which nobody else may have open.
-///
-/// # Errors
-/// [`OpenError::Locked`], [`OpenError::Version`], [`OpenError::Io`]. Damage is no error.
-pub fn verify(dir: &Path) -> Result<Verified, OpenError> {
-    if !dir.join(disk::LOCK).is_file() {
-        let source =
-            std::io::Error::other("there is no log here; give the directory that holds its *.log files");
-        return Err(io_error(dir, source));
-    }
-    let _lock = disk::lock(dir).map_err(|e| match e {
-        TryLockError::WouldBlock => OpenError::Locked { path: dir.join(disk::LOCK) },
-        TryLockError::Error(e) => io_error(&dir.join(disk::LOCK), e),
-    })?;
-    verify_on(&RealDisk::new(dir))
-}
-
-/// The same on any disk.
-pub(crate) fn verify_on(disk: &dyn Disk) -> Result<Verified, OpenError> {
+/// Reads all of a log.
+pub(super) fn verify(disk: &dyn Disk) -> Result<Verified, OpenError> {
     let names = disk.list().map_err(|e| io_error(&disk.path(""), e))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::number_of(name)).collect();
     numbers.sort_unstable();
@@ -109,7 +56,7 @@ impl Finding {
             (self.verified.segments + 1, self.verified.bytes + bytes);
         match segment::read_header(&*file, number) {
             Ok(header) => Ok(Some((file, header))),
-            Err(BadHead::Version(found)) => Err(OpenError::Version { path, found, reads: segment::MAGIC[3] }),
+            Err(BadHead::Version(found)) => Err(OpenError::Version { path, found, reads: segment::VERSION }),
             Err(BadHead::Io(e)) => Err(io_error(&path, e)),
             Err(BadHead::Damaged(at, why)) => {
                 self.damaged(path, at, bytes - at, 0, format!("{why}: nothing in it can be read"));

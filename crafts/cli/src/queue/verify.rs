@@ -3,7 +3,7 @@
 use crate::style::{Tone, out, paint, say};
 use anyhow::Result;
 use clap::Args;
-use queue::store::{Verified, verify};
+use queue::{Damage, FileLog, Verified};
 use serde_json::json;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,7 +16,7 @@ pub(super) struct VerifyArgs {
 
 /// A line for each damage; exit code 1 if there is any. A torn tail is none: nobody was told that it is safe.
 pub(super) fn run(json: bool, args: &VerifyArgs) -> Result<ExitCode> {
-    let found = verify(&args.dir)?;
+    let found = FileLog::verify(&args.dir)?;
     if json {
         out!("{}", to_json(&found));
     } else {
@@ -47,7 +47,7 @@ fn print(found: &Verified) {
 }
 
 fn to_json(found: &Verified) -> serde_json::Value {
-    let damage = |d: &queue::store::Damage| json!({"file": d.file, "at": d.at, "bytes": d.bytes, "frames": d.frames, "what": d.what});
+    let damage = |d: &Damage| json!({"file": d.file, "at": d.at, "bytes": d.bytes, "frames": d.frames, "what": d.what});
     json!({
         "segments": found.segments, "bytes": found.bytes, "frames": found.frames, "partitions": found.partitions,
         "damage": found.damage.iter().map(damage).collect::<Vec<_>>(),

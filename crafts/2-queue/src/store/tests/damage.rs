@@ -1,7 +1,7 @@
 //! Damage in the middle of a log: the rest stays readable, the gap is reported, and a reader is told.
 
 use super::*;
-use crate::store::verify::verify_on;
+use crate::store::verify::verify;
 use crate::{disk::Disk, frame::HEAD_BYTES};
 use contracts::queue::{Ack, Bounds};
 
@@ -133,7 +133,7 @@ fn a_damaged_head_is_a_gap_in_the_middle_and_keeps_the_log_closed_at_the_end() {
 #[test]
 fn verify_finds_nothing_in_a_whole_log_and_every_changed_byte_of_its_frames() {
     let disk = written(2000);
-    let verified = verify_on(&disk).unwrap();
+    let verified = verify(&disk).unwrap();
     assert_eq!((verified.damage, verified.torn), (Vec::new(), None));
     assert_eq!(verified.partitions[0], Bounds { start: Offset(0), end: Offset(20) });
     let segments = verified.segments;
@@ -144,12 +144,12 @@ fn verify_finds_nothing_in_a_whole_log_and_every_changed_byte_of_its_frames() {
     let used = content.iter().rposition(|byte| *byte != 0).unwrap();
     for at in 1024..=used {
         disk.flip(&name, at, 5);
-        let damage = verify_on(&disk).unwrap().damage;
+        let damage = verify(&disk).unwrap().damage;
         disk.flip(&name, at, 5);
         let padding = content[at] == 0 && damage.is_empty();
         assert!(padding || damage[0].file == disk.path(&name), "byte {at}: {damage:?}");
     }
-    assert_eq!(verify_on(&disk).unwrap().damage, [], "each byte was put back");
+    assert_eq!(verify(&disk).unwrap().damage, [], "each byte was put back");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn verify_tells_damage_from_a_torn_tail_and_changes_nothing() {
     disk.flip(&name, frame(5) + 9, 3);
     disk.flip(&name, frame(19) + 9, 3);
     let before = disk.content(&name);
-    let verified = verify_on(&disk).unwrap();
+    let verified = verify(&disk).unwrap();
     let [damage] = &verified.damage[..] else { panic!("{verified:?}") };
     assert_eq!((damage.at, damage.bytes, damage.frames), (frame(5) as u64, FRAME_BYTES as u64, 1));
     assert_eq!(verified.torn.unwrap().at, frame(19) as u64);
