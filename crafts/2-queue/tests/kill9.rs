@@ -136,8 +136,9 @@ impl Course {
 
     /// Whether what may break has happened, and more than once.
     fn has_seen_enough(&self) -> bool {
-        let Seen { lives, checks, acknowledged, retired, .. } = self.seen();
-        lives >= 15 && checks >= 8 && acknowledged >= 200 && retired > 0 && self.segments.len() >= 8
+        let Seen { lives, checks, acknowledged, retired, repeated, .. } = self.seen();
+        let in_the_log = retired > 0 && repeated > 0 && self.segments.len() >= 8;
+        lives >= 15 && checks >= 8 && acknowledged >= 200 && in_the_log
     }
 
     /// A life of the process, and mostly a check of what it leaves: not always, so that one kill is found by another
