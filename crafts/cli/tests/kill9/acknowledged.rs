@@ -53,7 +53,10 @@ fn survives(ingest: &str, ack: &str) {
         seed: 9,
         base_ms: 1_763_689_000_000,
     };
-    let node = Running::node(&["serve", "ingest", "--ingest", ingest, "--ack", ack], dir.path());
+    let node = Running::node(
+        &["serve", "ingest", "--ingest", ingest, "--queue", queue::NAME, "--ack", ack],
+        dir.path(),
+    );
     let outcome = load_until_killed(&node, &identity);
     drop(node);
 
