@@ -60,7 +60,12 @@ impl Log for TallyLog {
         if ack > self.ack_max() {
             return Err(LogError::AckTooStrong { asked: ack, best: self.ack_max() });
         }
-        Ok(Box::new(TallyProducer { taken: self.taken.clone(), last: Ticket(0), waker: None }))
+        Ok(Box::new(TallyProducer {
+            taken: self.taken.clone(),
+            last: Ticket(0),
+            flushed: Ticket(0),
+            waker: None,
+        }))
     }
 
     fn bounds(&self, _: Partition) -> Result<Bounds, LogError> {
@@ -96,6 +101,7 @@ impl Log for TallyLog {
 struct TallyProducer {
     taken: Arc<Taken>,
     last: Ticket,
+    flushed: Ticket,
     waker: Option<Waker>,
 }
 
@@ -106,22 +112,24 @@ impl Producer for TallyProducer {
         self.taken.samples.fetch_add(BatchView::peek_len(record.payload) as u64, Ordering::Relaxed);
         self.taken.bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
         self.last.0 += 1;
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
         Ok(self.last)
     }
 
+    /// Once for all that was submitted, as of a log that keeps it.
     fn flush(&mut self) -> Result<(), LogError> {
+        if self.flushed < self.last {
+            self.flushed = self.last;
+            self.waker.iter().for_each(Waker::wake_by_ref);
+        }
         Ok(())
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
-        Ok(self.last)
+        Ok(self.flushed)
     }
 
     fn wait(&mut self, _: Ticket, _: Duration) -> Result<Ticket, LogError> {
-        Ok(self.last)
+        Ok(self.flushed)
     }
 
     fn placed(&mut self, _: &mut Vec<Placed>) {}

@@ -182,7 +182,7 @@ mod tests {
         out
     }
 
-    /// Ten records from 100 on, in four frames of two segments, one of them packed.
+    /// Ten records from 100 on, in four frames with two seeds, one of them packed.
     fn example() -> Vec<u8> {
         let long = [b'x'; 600];
         let slices = vec![

@@ -21,8 +21,10 @@ use std::{
     time::Duration,
 };
 
-/// Requests on their way. With 1,000 messages each that is as much as the peers have at most.
-const IN_FLIGHT: usize = 8;
+/// Requests on their way. With 1,000 messages each that is what the peers have at most.
+const IN_FLIGHT: usize = 10;
+/// With 100 messages each, as many as a sync is good for: what is looked at is not how long one takes.
+const SMALL_IN_FLIGHT: usize = 64;
 /// The log that is fetched.
 const LOG_BYTES: u64 = 256 << 20;
 /// As agents send them.
@@ -31,23 +33,22 @@ const MESSAGES_A_COMMIT: usize = 100;
 const FETCHED: u64 = 10_000;
 
 pub(super) fn produce(stand: &Stand<'_>) -> Result<Figures> {
-    posted(stand, LAST, "disk", 1000, 1000.0)
+    posted(stand, LAST, "disk", 1000, Pace { in_flight: IN_FLIGHT, seconds: stand.seconds, units: 1000.0 })
 }
 
 /// In requests: that is what the engine is asked for.
 pub(super) fn produce_100(stand: &Stand<'_>, what: &str) -> Result<Figures> {
     let ack = if what == LAST { "disk" } else { "memory" };
-    posted(stand, what, ack, 100, 1.0)
+    posted(stand, what, ack, 100, Pace { in_flight: SMALL_IN_FLIGHT, seconds: stand.seconds, units: 1.0 })
 }
 
-fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, units: f64) -> Result<Figures> {
+fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, pace: Pace) -> Result<Figures> {
     let server = start(stand, what)?;
     let socket = server.connect()?;
     let post = Requests::post(&Messages::new(stand.seed), messages, ack);
-    let pace = |seconds| Pace { in_flight: IN_FLIGHT, seconds, units };
-    let (_, mut answered) = client::run(&socket, &post, pace(WARM_UP_S))?;
+    let (_, mut answered) = client::run(&socket, &post, Pace { seconds: WARM_UP_S, ..pace })?;
     let mut figures = server.watched(|| {
-        let seen = client::run(&socket, &post, pace(stand.seconds))?;
+        let seen = client::run(&socket, &post, pace)?;
         answered += seen.1;
         Ok(seen)
     })?;
@@ -56,7 +57,7 @@ fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, units: f64)
     if what == LAST {
         let subject = Subject::open(LAST, &stand.dir.join("queue"), &Setting::default())?;
         let found = subject.log.bounds(Partition(0))?.end.0 as f64;
-        let acknowledged = answered / units * messages as f64;
+        let acknowledged = answered / pace.units * messages as f64;
         ensure!(found >= acknowledged, "{acknowledged} messages were acknowledged, the log has {found}");
         figures.insert("acknowledged".to_owned(), acknowledged);
         figures.insert("found".to_owned(), found);

@@ -96,14 +96,18 @@ impl Member<'_> {
     fn live(mut self, end: &AtomicBool) -> Result<Life> {
         let name = format!("member-{}", self.number);
         let mut membership = self.log.subscribe(GROUP, &name)?;
-        let mut heard = Instant::now();
+        let (mut heard, mut turn) = (Instant::now(), 0);
         // Acquire pairs with the Release of who ends it.
         while !end.load(Ordering::Acquire) {
             if heard.elapsed() >= HEARTBEAT_EVERY {
                 heard = Instant::now();
                 membership = self.heartbeat(membership, end)?;
             }
-            if !self.work(&membership)? {
+            // One partition at a time, so that it is never long before it says again that it lives.
+            turn += 1;
+            let partition = membership.partitions.get(turn % membership.partitions.len().max(1)).copied();
+            let worked = partition.map(|partition| self.work(&membership, partition)).transpose()?;
+            if worked != Some(true) {
                 thread::sleep(Duration::from_millis(1));
             }
         }
@@ -128,38 +132,28 @@ impl Member<'_> {
         }
     }
 
-    /// A batch of each partition that it holds; whether there was any.
-    fn work(&mut self, membership: &Membership) -> Result<bool> {
+    /// A batch of a partition that it holds; whether there was one.
+    fn work(&mut self, membership: &Membership, partition: Partition) -> Result<bool> {
         let limit = FetchLimit { records_max: BATCH, ..FetchLimit::default() };
-        let (mut any, mut records) = (false, Records::new());
-        for &partition in &membership.partitions {
-            let next = self.log.committed(GROUP, partition)?.unwrap_or(Offset(0));
-            // Nobody else hands this partition out while this member holds it: what it holds is asked again after each.
-            if self.log.heartbeat(membership).is_err() {
-                return Ok(any);
-            }
-            self.log.fetch(partition, next, limit, &mut records)?;
-            if records.is_empty() {
-                continue;
-            }
-            let behind = next.0 + records.len() as u64;
-            let (member, generation) = (self.number, membership.generation);
-            self.handed.push(Handed {
-                member,
-                generation,
-                partition,
-                from: next.0,
-                behind,
-                at: Instant::now(),
-            });
-            thread::sleep(RECORD_TIME * u32::try_from(records.len())?);
-            match self.log.commit(membership, partition, Offset(behind)) {
-                Ok(()) => any = true,
-                Err(LogError::Fenced { .. }) => return Ok(any),
-                Err(error) => return Err(error.into()),
-            }
+        let next = self.log.committed(GROUP, partition)?.unwrap_or(Offset(0));
+        // A member that was expelled a moment ago must not take what is another's now.
+        if self.log.heartbeat(membership).is_err() {
+            return Ok(false);
         }
-        Ok(any)
+        let mut records = Records::new();
+        self.log.fetch(partition, next, limit, &mut records)?;
+        if records.is_empty() {
+            return Ok(false);
+        }
+        let behind = next.0 + records.len() as u64;
+        let (member, generation) = (self.number, membership.generation);
+        self.handed.push(Handed { member, generation, partition, from: next.0, behind, at: Instant::now() });
+        thread::sleep(RECORD_TIME * u32::try_from(records.len())?);
+        match self.log.commit(membership, partition, Offset(behind)) {
+            Ok(()) => Ok(true),
+            Err(LogError::Fenced { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
