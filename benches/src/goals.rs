@@ -77,7 +77,8 @@ struct Beside<'r> {
 }
 
 impl Goal {
-    fn new(what: impl Into<String>, target: impl Into<String>, seen: Option<(String, bool)>) -> Self {
+    /// A row of what was seen, in words and whether it is enough; or of what was not.
+    pub fn new(what: impl Into<String>, target: impl Into<String>, seen: Option<(String, bool)>) -> Self {
         let (measured, reached) = match seen {
             Some((words, reached)) => (words, Some(reached)),
             None => ("not measured".to_owned(), None),

@@ -11,6 +11,7 @@
 
 pub mod compare;
 pub mod course;
+pub mod craft2;
 pub mod goals;
 pub mod journey;
 pub mod ladder;

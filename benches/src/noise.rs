@@ -17,7 +17,8 @@ const LISTEN: Duration = Duration::from_millis(700);
 /// A measurement of the others, begun.
 #[derive(Debug)]
 pub struct Noise {
-    server: u32,
+    /// None where what is measured is a child that will have ended, and is counted with the others of this process.
+    server: Option<u32>,
     before: Option<Ticks>,
 }
 
@@ -38,6 +39,15 @@ struct Ticks {
 impl Noise {
     /// Begins; `server` is the process that is being loaded.
     pub fn begin(server: u32) -> Self {
+        Self::of(Some(server))
+    }
+
+    /// Begins, where only this process and its children, which will have ended, do what is measured.
+    pub fn alone() -> Self {
+        Self::of(None)
+    }
+
+    fn of(server: Option<u32>) -> Self {
         Self { server, before: Ticks::now(server) }
     }
 
@@ -66,11 +76,14 @@ impl Noise {
 }
 
 impl Ticks {
-    fn now(server: u32) -> Option<Self> {
+    fn now(server: Option<u32>) -> Option<Self> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let (all, busy) = machine_ticks(&stat)?;
         let this = process_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
-        let server = process_ticks(&fs::read_to_string(format!("/proc/{server}/stat")).ok()?)?;
+        let server = match server {
+            Some(server) => process_ticks(&fs::read_to_string(format!("/proc/{server}/stat")).ok()?)?,
+            None => 0,
+        };
         let cores = stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count() as u64;
         Some(Self { all, busy, ours: this + server, server, cores })
     }

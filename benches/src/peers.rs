@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use std::{
-    io::{BufRead, BufReader, IsTerminal},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -49,7 +49,8 @@ impl Programs {
     /// When one is missing; the error says how to install it.
     pub fn find(root: &Path, install: bool) -> Result<Self> {
         if install {
-            install_missing()?;
+            let missing = PACKAGES.iter().filter(|(p, package)| tool::find(p, package).is_err());
+            tool::install(&missing.map(|(_, package)| *package).collect::<Vec<_>>())?;
         }
         let [nginx, wrk] = PACKAGES.map(|(program, package)| tool::find(program, package));
         let advice = "or craft bench peers --install";
@@ -64,29 +65,6 @@ impl Programs {
             .find(|(name, _)| *name == of)
             .map_or(String::new(), |(_, version)| version.clone())
     }
-}
-
-/// As root, or through sudo where somebody is there to be asked for a password.
-fn install_missing() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(p, package)| tool::find(p, package).is_err()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages = missing.iter().map(|(_, package)| *package);
-    let is_root = rustix::process::geteuid().is_root();
-    ensure!(
-        is_root || std::io::stdin().is_terminal(),
-        "only root can install; sudo needs a terminal to ask on"
-    );
-    let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
-    if !is_root {
-        command.arg("apt-get");
-    }
-    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    let status =
-        command.stdout(std::io::stderr()).status().context("apt-get cannot be run; is this Debian?")?;
-    ensure!(status.success(), "apt-get ended with {status}");
-    Ok(())
 }
 
 /// In a target directory of its own below ours, from its own lock file.

@@ -65,6 +65,7 @@ pub fn before_steps(
             subject: format!("phase{phase}"),
             load: load.name.clone(),
             ok_per_s: profiled.requests.ok_per_s,
+            unit: None,
             cores: profiled.cores,
             top: profiled.top,
         });
@@ -107,9 +108,9 @@ impl Profile<'_> {
 }
 
 /// The hottest functions, for people.
-pub fn text(profiled: &Profiled) -> String {
+pub fn text(top: &[Hot]) -> String {
     let mut text = format!("{:>6}  {:>6}  function\n", "own", "total");
-    for hot in &profiled.top {
+    for hot in top {
         text.push_str(&format!("{:>5.1}%  {:>5.1}%  {}\n", hot.own * 100.0, hot.total * 100.0, hot.function));
     }
     text
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn the_hottest_functions_are_told_in_percent() {
         let hot = Hot { function: "parse".to_owned(), own: 0.25, total: 0.5 };
-        let text = text(&Profiled { top: vec![hot], requests: Requests::default(), cores: None });
+        let text = text(&[hot]);
         assert!(text.contains(" 25.0%   50.0%  parse"), "{text}");
     }
 }

@@ -173,8 +173,11 @@ pub struct Before {
     pub subject: String,
     /// The load's name.
     pub load: String,
-    /// Requests answered 2xx a second, while it was sampled.
+    /// Requests answered 2xx a second, while it was sampled; or what `unit` says.
     pub ok_per_s: f64,
+    /// In what that is counted, where it is not requests a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Processor time that the server used, in cores. The rest of the time it waited, which no sample shows.
     pub cores: Option<f64>,
     /// The functions in which most samples fell.

@@ -195,7 +195,8 @@ impl Verdict {
         }
     }
 
-    fn of(gain: Option<Estimate>) -> Self {
+    /// Of a gain, where above 1 is better.
+    pub fn of(gain: Option<Estimate>) -> Self {
         match gain {
             Some(gain) if gain.is_above_1() => Self::Gains,
             Some(gain) if gain.is_below_1() => Self::Loses,

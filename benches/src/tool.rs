@@ -2,10 +2,11 @@
 
 use std::env;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Directories that hold servers on Debian, and are often missing from a user's `PATH`.
 const MORE_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
@@ -21,6 +22,30 @@ pub fn find(program: &str, package: &str) -> Result<PathBuf> {
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
         .with_context(|| format!("{program} is not installed; on Debian: apt install {package}"))
+}
+
+/// Has Debian's apt install packages: as root, or through sudo where somebody is there to be asked for a password.
+///
+/// # Errors
+/// When that cannot be done here.
+pub fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    ensure!(
+        is_root || std::io::stdin().is_terminal(),
+        "only root can install; sudo needs a terminal to ask on"
+    );
+    let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !is_root {
+        command.arg("apt-get");
+    }
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    let status =
+        command.stdout(std::io::stderr()).status().context("apt-get cannot be run; is this Debian?")?;
+    ensure!(status.success(), "apt-get ended with {status}");
+    Ok(())
 }
 
 /// The first line of what the program says of itself, on whichever stream.

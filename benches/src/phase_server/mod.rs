@@ -6,7 +6,7 @@
 
 pub mod allocator;
 pub mod counters;
-mod profiler;
+pub mod profiler;
 
 pub use allocator::CountingAllocator;
 

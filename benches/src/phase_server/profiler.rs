@@ -23,14 +23,18 @@ pub(crate) const SIGNALS: &str = "signals";
 const TOP: usize = 15;
 
 /// A profile under way.
-pub(crate) struct Profiler {
+pub struct Profiler {
     guard: ProfilerGuard<'static>,
     title: String,
     path: PathBuf,
 }
 
 impl Profiler {
-    pub(crate) fn start(title: &str, path: &Path) -> Result<Self> {
+    /// Begins to sample; the title stands over the graph, which goes to `path`.
+    ///
+    /// # Errors
+    /// When the process cannot be sampled.
+    pub fn start(title: &str, path: &Path) -> Result<Self> {
         let guard = ProfilerGuardBuilder::default()
             .frequency(SAMPLES_PER_S)
             // The unwinder must not interrupt itself, nor walk through what has no frames to walk. What the C library
@@ -42,7 +46,10 @@ impl Profiler {
     }
 
     /// Writes the flame graph, and returns the functions in which most samples fell.
-    pub(crate) fn finish(self) -> Result<Vec<Hot>> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(self) -> Result<Vec<Hot>> {
         let report = self.guard.report().frames_post_processor(placed).build()?;
         let file =
             File::create(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;

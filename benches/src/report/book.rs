@@ -56,19 +56,19 @@ fn tables(results: &Results, peers: Option<&Results>) -> Vec<(String, Table, Str
 }
 
 /// What was sampled, in front of where.
-fn sampled(before: &Before) -> String {
+pub(crate) fn sampled(before: &Before) -> String {
     let rate = figure(before.ok_per_s);
     let cores = before.cores.map_or(String::new(), |cores| format!(", using {} of a core", figure(cores)));
-    format!("sampling {} under `{}` at {rate} requests/s{cores}: ", before.subject, before.load)
+    let unit = before.unit.as_deref().unwrap_or("requests/s");
+    format!("sampling {} under `{}` at {rate} {unit}{cores}: ", before.subject, before.load)
 }
 
-fn markdown(table: &Table, origin: &str) -> String {
+pub(crate) fn markdown(table: &Table, origin: &str) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
     let line =
         |cells: &[String]| format!("| {} |\n", cells.iter().map(|c| cell(c)).collect::<Vec<_>>().join(" | "));
-    let columns: Vec<String> = table.columns.iter().map(|&column| column.to_owned()).collect();
-    let mut text = line(&columns);
-    text.push_str(&line(&vec!["---".to_owned(); columns.len()]));
+    let mut text = line(&table.columns);
+    text.push_str(&line(&vec!["---".to_owned(); table.columns.len()]));
     text.extend(table.rows.iter().map(|row| line(row)));
     text.push_str(&format!(
         "\n*Measured by {origin}. Written by `cargo craft bench report`; do not edit.*\n"
@@ -116,6 +116,7 @@ mod tests {
             subject: "phase2".to_owned(),
             load: "fifty".to_owned(),
             ok_per_s: 900.0,
+            unit: None,
             cores: Some(0.75),
             top: vec![hot],
         };
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_cell_cannot_end_its_column() {
-        let table = Table { columns: vec!["a"], rows: vec![vec!["x|y\nz".to_owned()]] };
+        let table = Table { columns: vec!["a".to_owned()], rows: vec![vec!["x|y\nz".to_owned()]] };
         assert!(markdown(&table, "o").contains("| x\\|y z |\n"));
     }
 }

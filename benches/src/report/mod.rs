@@ -3,14 +3,15 @@
 //!
 //! Every figure in them comes from a results file. What is the same in all is a `Table`.
 
-mod book;
+pub(crate) mod book;
 mod chart;
 mod html;
-mod table;
-mod terminal;
+pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod text;
 
 pub use book::book;
 pub use html::html;
 pub use terminal::terminal;
 pub use text::figure;
+pub(crate) use text::latency;

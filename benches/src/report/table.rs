@@ -4,7 +4,7 @@ use super::text::{figure, latency, megabytes};
 use crate::{
     goals::{self, Goal},
     loads::Load,
-    results::{Before, Part, Results},
+    results::{Again, Before, Part, Results},
     server::Hot,
     stats::{Estimate, Spread},
     summary::{self, Figures, Step, Verdict},
@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 
 /// Names of columns, and rows as wide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
-    pub(super) columns: Vec<&'static str>,
-    pub(super) rows: Vec<Vec<String>>,
+pub(crate) struct Table {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 /// Rows of a profile: what comes after them is noise.
@@ -26,8 +26,8 @@ const HOT_SHOWN: usize = 8;
 const NONE: &str = "—";
 
 impl Table {
-    fn new<const N: usize>(columns: [&'static str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
-        Self { columns: columns.into(), rows: rows.into_iter().map(Vec::from).collect() }
+    fn new<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
+        Self { columns: columns.map(str::to_owned).into(), rows: rows.into_iter().map(Vec::from).collect() }
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn goals(results: &Results, peers: Option<&Results>) -> Table {
     table_of(goals::craft1(results, peers))
 }
 
-fn table_of(goals: Vec<Goal>) -> Table {
+pub(crate) fn table_of(goals: Vec<Goal>) -> Table {
     let row = |goal: Goal| {
         let word = match goal.reached {
             Some(true) => "yes",
@@ -56,7 +56,7 @@ fn table_of(goals: Vec<Goal>) -> Table {
 }
 
 /// Where a phase spends its processor time: the few functions that a reader looks at.
-pub(super) fn before(before: &Before) -> Table {
+pub(crate) fn before(before: &Before) -> Table {
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
     let row = |hot: &Hot| [percent(hot.own), percent(hot.total), format!("`{}`", short(&hot.function))];
     Table::new(["itself", "with what it calls", "function"], before.top.iter().take(HOT_SHOWN).map(row))
@@ -90,7 +90,7 @@ pub(super) fn steps_measured(results: &Results) -> Option<Table> {
     (!steps.is_empty()).then(|| steps_of(&steps))
 }
 
-fn steps_of(steps: &[Step]) -> Table {
+pub(crate) fn steps_of(steps: &[Step]) -> Table {
     let columns = ["phase", "removes", "load", "before", "after", "predicted", "gain", "verdict"];
     Table::new(columns, steps.iter().map(step))
 }
@@ -204,10 +204,10 @@ fn notes(figures: &Figures) -> String {
 
 impl Table {
     /// What nobody has is not shown.
-    fn drop_empty_columns(&mut self) {
+    pub(crate) fn drop_empty_columns(&mut self) {
         let kept: Vec<usize> =
             (0..self.columns.len()).filter(|at| self.rows.iter().any(|row| row[*at] != NONE)).collect();
-        self.columns = kept.iter().map(|at| self.columns[*at]).collect();
+        self.columns = kept.iter().map(|at| self.columns[*at].clone()).collect();
         for row in &mut self.rows {
             *row = kept.iter().map(|at| row[*at].clone()).collect();
         }
@@ -254,17 +254,26 @@ pub(super) fn parts(results: &Results) -> Option<Table> {
 
 /// Where the figures come from, in one line.
 pub(super) fn origin(results: &Results) -> String {
-    let machine = &results.provenance.machine;
+    origin_of(&results.reproduce, &results.provenance, &results.started_at, &results.again)
+}
+
+/// The same of any bench: its command, where, when, and which of it again.
+pub(crate) fn origin_of(
+    reproduce: &str,
+    provenance: &Provenance,
+    started_at: &str,
+    again: &[Again],
+) -> String {
+    let machine = &provenance.machine;
     let first = format!(
-        "`{}` on {}, {} cores, Linux {}, {}, {}",
-        results.reproduce,
+        "`{reproduce}` on {}, {} cores, Linux {}, {}, {}",
         machine.cpu_model,
         machine.cores_usable,
         machine.kernel,
-        results.provenance.rustc,
-        when(&results.provenance, &results.started_at)
+        provenance.rustc,
+        when(provenance, started_at)
     );
-    let again = results.again.iter().map(|again| {
+    let again = again.iter().map(|again| {
         let loads = again.loads.join(", ");
         format!(
             ", and {loads} again by `{}`, {}",
@@ -293,7 +302,7 @@ mod tests {
     fn a_loads_table_has_what_was_seen_and_nothing_else() {
         let results = example();
         let table = load(&results, &results.workload.loads[0]);
-        assert!(!table.columns.contains(&"kept"), "{table:?}");
+        assert!(!table.columns.contains(&"kept".to_owned()), "{table:?}");
         let one = &table.rows[1];
         assert_eq!(one[0], "phase1 title 1");
         assert_eq!(one[1], "2,000 (1,980–2,310)");

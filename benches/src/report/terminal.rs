@@ -54,9 +54,8 @@ fn disturbed(results: &Results, loads: &[Load]) -> String {
 }
 
 /// Names to the left, figures to the right. Names have what the figures leave of a line.
-fn aligned(table: &Table) -> String {
-    let columns: Vec<String> = table.columns.iter().map(|&column| column.to_owned()).collect();
-    let mut lines = vec![columns];
+pub(crate) fn aligned(table: &Table) -> String {
+    let mut lines = vec![table.columns.clone()];
     lines.extend(table.rows.iter().cloned());
     let width = |lines: &[Vec<String>], at: usize| lines.iter().map(|line| line[at].chars().count()).max();
     let figures =
@@ -119,7 +118,7 @@ mod tests {
     #[test]
     fn figures_stand_below_each_other() {
         let table = Table {
-            columns: vec!["", "rate"],
+            columns: ["", "rate"].map(str::to_owned).into(),
             rows: [["a", "1,000"], ["long name", "7"]].map(|row| row.map(str::to_owned).into()).into(),
         };
         assert_eq!(aligned(&table), "              rate\n  a          1,000\n  long name      7\n");

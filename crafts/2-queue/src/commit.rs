@@ -13,6 +13,9 @@
 //! The log's own thread also syncs every few MiB, for nobody: a segment must be on disk before the next is begun, and
 //! all of it at once would let everybody wait.
 
+#[cfg(test)]
+mod tests;
+
 use contracts::queue::{Ack, LogError};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use queue::{

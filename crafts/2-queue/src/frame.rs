@@ -228,7 +228,7 @@ pub struct RecordsIn<'b> {
 }
 
 impl<'b> RecordsIn<'b> {
-    /// Of a body that is not packed.
+    /// Of a body as it was submitted.
     pub fn new(body: &'b [u8]) -> Self {
         Self { rest: body }
     }

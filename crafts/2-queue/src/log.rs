@@ -4,6 +4,9 @@
 //! subscribe; then it may go. Without any group everything stays. A log that has reached its bound takes nothing more:
 //! what it has acknowledged never vanishes, unless it was told to drop what is old or too much.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     disk,
     line::Pending,
@@ -36,7 +39,7 @@ use std::{
 const GROUPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that one fetch waits, whatever was asked for.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// How often segments that are too old are looked for within the age that they may reach.
+/// How often what is too old is looked for within the age that they may reach.
 const LOOKS_IN_AN_AGE: u32 = 4;
 
 /// One log in a directory, for all its partitions. Clones share it.
@@ -170,8 +173,8 @@ impl<S: Store, C: Commit, G: Groups, T> Queue<S, C, G, T> {
         Ok(self.shared().journal.store.offset_at(partition, time_ms))
     }
 
-    #[cfg(test)]
-    pub(crate) fn store(&self) -> &S {
+    /// What fills the first slot.
+    pub fn store(&self) -> &S {
         &self.shared().journal.store
     }
 
@@ -347,7 +350,7 @@ impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
         done
     }
 
-    /// What only time brings: members that were silent for too long, segments that are too old.
+    /// What only time brings: members that were silent for too long, records that are too old.
     fn care(&self) {
         let mut state = self.care.state.lock();
         while !state.closing {

@@ -1,4 +1,4 @@
-//! How far the consumer groups came, and which generation each has reached: what of the groups survives a restart.
+//! How far the groups of consumers came, and which generation each has reached: what of the groups survives a restart.
 //!
 //! It is kept in one small file, as text, that is replaced as a whole. It is written with commits and heartbeats, at
 //! most once a second, with each new generation, and when the log is closed: what a crash loses of it is about a second

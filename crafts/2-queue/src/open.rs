@@ -24,11 +24,11 @@ pub struct LogConfig {
     pub partitions: u32,
     /// A segment is closed, and another begun, before it would pass this.
     pub segment_bytes_max: u64,
-    /// All segments together; at least two of them. A log that is so large takes nothing more.
+    /// The whole log; at least twice as much. A log that is so large takes nothing more.
     pub retained_bytes_max: u64,
-    /// A log that is larger drops its oldest segments, whoever has not read them.
+    /// A log that is larger drops its oldest segment, whoever has not read it.
     pub retention_bytes_max: Option<u64>,
-    /// Segments whose newest record is older are dropped, whoever has not read them.
+    /// A segment whose newest record is older is dropped, whoever has not read it.
     pub retention_age_max: Option<Duration>,
     /// A member of a group that was silent for so long is expelled, where a group has several.
     pub heartbeat_timeout: Duration,

@@ -75,8 +75,7 @@ fn survives(ingest: &str, ack: &str) {
         seed: 9,
         base_ms: 1_763_689_000_000,
     };
-    let node =
-        Running::node(&["serve", "ingest", "--ingest", ingest, "--queue", "file", "--ack", ack], dir.path());
+    let node = Running::node(&["serve", "ingest", "--ingest", ingest, "--ack", ack], dir.path());
     let outcome = load_until_killed(&node, &identity);
     drop(node);
 

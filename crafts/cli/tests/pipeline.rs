@@ -179,7 +179,7 @@ fn a_queue_alone_waits_for_its_consumer_and_says_what_is_left() {
 
     // What nobody comes for is lost with a log in memory, and waits in a log in files.
     for (queue, code, words) in
-        [("phase0", 1, "1 records are LEFT"), ("file", 0, "1 records wait in the queue")]
+        [("phase0", 1, "1 records are LEFT"), (queue::NAME, 0, "1 records wait in the queue")]
     {
         let queue = Running::node(&["serve", "queue", "--queue", queue], &dir.path().join("queue"));
         assert_eq!(post(&queue.url, "/produce?partition=0", "a record").0, 200);

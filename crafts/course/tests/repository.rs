@@ -117,8 +117,8 @@ fn foreign_words(craft: &Craft, earlier: &[Phase], later: &[Phase]) -> BTreeSet<
     words.extend(later.iter().flat_map(|p| [format!("phase{}", p.number), format!("phase {}", p.number)]));
     words.extend(later.iter().map(|phase| phase.title.clone()));
     words.extend(later.iter().map(|phase| phase.slug.clone()));
-    // Words of HTTP, which knew of them before we did.
-    words.retain(|word| word != "keep-alive" && word != "KeepAlive");
+    // Words of HTTP and of the log's contract, which knew of them before we did.
+    words.retain(|word| !["keep-alive", "KeepAlive", "Packed"].contains(&word.as_str()));
     words.extend([craft.variants_dir.clone(), "later phase".to_owned(), "superseded".to_owned()]);
     words
 }

@@ -15,7 +15,7 @@ use phase0::{
     alert::PolledAlerter, ingest::SequentialIngest, query::SelectorEngine, queue::MemoryLog,
     storage::JsonLines,
 };
-use queue::{FileLog, LogConfig, OpenError};
+use queue::{FileLog, LogConfig, OpenError, Recovery};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// One way to fill a slot.
@@ -97,15 +97,24 @@ impl Default for Slots {
                 ),
             ],
             queue: vec![
+                // The tutorial's own log. `phase0` is the name of the same design in slots, where there are phases.
                 Choice::new(
-                    "phase0",
-                    "a list behind a mutex",
+                    "phase0-std",
+                    "a list behind a mutex, standard library alone",
                     Arc::new(|setup: &QueueSetup<'_>| {
                         one_partition(setup)?;
                         Ok(Arc::new(MemoryLog::for_groups(&[STORAGE_GROUP])) as _)
                     }),
                 ),
-                Choice::new("file", "one log in recycled segments, group commit", Arc::new(open_file_log)),
+                Choice::new(
+                    queue::NAME,
+                    queue::TITLE,
+                    Arc::new(|setup: &QueueSetup<'_>| {
+                        open_queue(setup, "queue", |dir, config| {
+                            FileLog::open(dir, config).map(|(log, found)| (Arc::new(log) as _, found))
+                        })
+                    }),
+                ),
             ],
             storage: vec![Choice::new("phase0", "JSON lines, scanned", Arc::new(open_json_lines))],
             query: vec![Choice::new(
@@ -133,10 +142,19 @@ pub fn one_partition(setup: &QueueSetup<'_>) -> Result<(), String> {
     }
 }
 
-fn open_file_log(setup: &QueueSetup<'_>) -> Result<Arc<dyn Log>, String> {
-    let (dir, mut config) = (setup.dir.join("queue"), LogConfig::for_groups(&[STORAGE_GROUP]));
+/// Opens a log in its own directory below that of the node, with as many partitions as it has, or as are asked for.
+/// What was found there is told where it matters.
+///
+/// # Errors
+/// A sentence for who starts it.
+pub fn open_queue(
+    setup: &QueueSetup<'_>,
+    name: &str,
+    open: impl Fn(&Path, LogConfig) -> Result<(Arc<dyn Log>, Recovery), OpenError>,
+) -> Result<Arc<dyn Log>, String> {
+    let (dir, mut config) = (setup.dir.join(name), LogConfig::for_groups(&[STORAGE_GROUP]));
     config.heartbeat_timeout = setup.heartbeat_timeout.unwrap_or(config.heartbeat_timeout);
-    let with = |partitions| FileLog::open(&dir, LogConfig { partitions, ..config.clone() });
+    let with = |partitions| open(&dir, LogConfig { partitions, ..config.clone() });
     let opened = match with(setup.partitions.unwrap_or(1)) {
         Err(OpenError::FewerPartitions { found, .. }) if setup.partitions.is_none() => with(found),
         opened => opened,
@@ -147,7 +165,7 @@ fn open_file_log(setup: &QueueSetup<'_>) -> Result<Arc<dyn Log>, String> {
     } else {
         tracing::debug!("{found}");
     }
-    Ok(Arc::new(log))
+    Ok(log)
 }
 
 fn open_json_lines(dir: &Path) -> Result<Arc<dyn Storage>, String> {
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn the_last_is_the_default_and_a_wrong_name_lists_the_right_ones() {
         let slots = Slots::default();
-        assert_eq!(choose("queue", &slots.queue, None).map(|c| c.name.clone()), Ok("file".to_owned()));
+        assert_eq!(choose("queue", &slots.queue, None).map(|c| c.name.clone()), Ok(queue::NAME.to_owned()));
         let error = choose("queue", &slots.queue, Some("phase99")).map(|_| ()).unwrap_err();
         assert!(error.contains("phase99") && error.contains("phase0"), "{error}");
     }

@@ -10,7 +10,7 @@ fn a_node_can_be_started_again_where_another_was_stopped() {
     let listen = ([127, 0, 0, 1], 0).into();
     let mut config = NodeConfig::up(listen, dir.path().to_owned());
     config.agent = false;
-    config.chosen.insert(Role::Queue, "file".to_owned());
+    config.chosen.insert(Role::Queue, queue::NAME.to_owned());
     assert!(Node::start(&config).unwrap().stop().is_complete());
     let second = Node::start(&config).unwrap();
     let refused = Node::start(&config).map(|_| ()).unwrap_err().to_string();

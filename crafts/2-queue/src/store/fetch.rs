@@ -46,10 +46,13 @@ impl Segments {
                     continue;
                 }
                 Ok(Read::Missing(missing)) => missing,
-                Err(e) => {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                     let at = found.places.first().map_or(0, |place| place.at);
-                    Missing { at, why: e.to_string(), upto: found.end }
+                    Missing { at, why: "the file is shorter than it was".to_owned(), upto: found.end }
                 }
+                // Perhaps it can be read another time: nobody should go on without it.
+                Err(_) if !reader.out.is_empty() => return Ok(()),
+                Err(e) => return Err(LogError::Failed(format!("{}: {e}", found.file.path().display()))),
             };
             // What is whole before the damage is given first, so that a reader comes as far as one can.
             return if reader.out.is_empty() { self.tell(partition, from, &found, &missing) } else { Ok(()) };

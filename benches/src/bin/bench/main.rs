@@ -3,6 +3,8 @@
 //!
 //! Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod craft2;
+
 use anyhow::{Context, Result, bail, ensure};
 use benches::{
     compare, course, journey,
@@ -39,12 +41,16 @@ struct Arguments {
 enum Command {
     /// Put the phases of ingestion under every load that shows something
     Craft1(Craft1),
+    /// Put the phases of the queue under every load that shows something, and what one would use instead
+    Craft2(craft2::Craft2),
     /// Measure nginx, axum and chosen phases side by side
     Peers(Peers),
     /// Show where a phase spends its processor time, as a flame graph
     Profile(ProfileArguments),
     /// Sample what each step of the course sets out to remove, for the book
     Profiles(Profiles),
+    /// The same of the queue
+    Profiles2(craft2::Profiles2),
     /// Hold two results files against each other, as ratios
     Compare(Compare),
     /// Show what a results file holds, or write a report or the book's tables from it
@@ -122,14 +128,14 @@ struct Peers {
 #[derive(Args, Debug)]
 struct ProfileArguments {
     /// Which craft
-    #[arg(value_parser = ["ingest"])]
+    #[arg(value_parser = ["ingest", "queue"])]
     craft: String,
-    /// Which phase of it
-    #[arg(long, default_value_t = 9)]
-    phase: u32,
-    /// Under which load; craft bench craft1 --list-loads says which there are
-    #[arg(long, default_value = "plain")]
-    load: String,
+    /// Which phase of it [default: the last]
+    #[arg(long)]
+    phase: Option<u32>,
+    /// Under which load; craft bench craft1 --list-loads, or craft2, says which there are [default: plain, or single]
+    #[arg(long)]
+    load: Option<String>,
     /// How long
     #[arg(long, default_value_t = 10.0, value_parser = parse_seconds)]
     seconds: f64,
@@ -215,9 +221,11 @@ fn main() -> ExitCode {
     }
     exit(match Arguments::parse().command {
         Command::Craft1(arguments) => craft1(&arguments),
+        Command::Craft2(arguments) => craft2::run(&arguments),
         Command::Peers(arguments) => peers(&arguments),
         Command::Profile(arguments) => profile(&arguments),
         Command::Profiles(arguments) => profiles(&arguments),
+        Command::Profiles2(arguments) => craft2::profiles(&arguments),
         Command::Compare(arguments) => compare(&arguments),
         Command::Report(arguments) => report(&arguments),
     })
@@ -303,21 +311,29 @@ fn peers(arguments: &Peers) -> Result<()> {
     deliver(&results, &run.root.join(&arguments.out), &Found::of(&results), arguments.json)
 }
 
+/// The last phases of the crafts.
+const INGEST_LAST: u32 = 9;
+/// See above.
+const QUEUE_LAST: u32 = 6;
+
 fn profile(arguments: &ProfileArguments) -> Result<()> {
-    let load = find_load(&loads::craft1(42), &arguments.load)?;
-    eprintln!(
-        "profiling {} phase {} under {} for {} s",
-        arguments.craft, arguments.phase, load.name, arguments.seconds
-    );
+    let load = arguments.load.as_deref();
+    if arguments.craft == "queue" {
+        let (phase, load) = (arguments.phase.unwrap_or(QUEUE_LAST), load.unwrap_or("single"));
+        return craft2::profile_queue(phase, load, arguments.seconds, &arguments.out);
+    }
+    let load = find_load(&loads::craft1(42), load.unwrap_or("plain"))?;
+    let phase = arguments.phase.unwrap_or(INGEST_LAST);
+    eprintln!("profiling {} phase {phase} under {} for {} s", arguments.craft, load.name, arguments.seconds);
     let profiled = Profile {
         program: &ladder::phase_server()?,
-        phase: arguments.phase,
+        phase,
         load: &load,
         seconds: arguments.seconds,
         out: &arguments.out,
     }
     .run()?;
-    print_line(profile::text(&profiled).trim_end())?;
+    print_line(profile::text(&profiled.top).trim_end())?;
     eprintln!(
         "{:.0} requests/s while it was sampled; the flame graph is in {}",
         profiled.requests.ok_per_s,
@@ -432,6 +448,14 @@ fn compare(arguments: &Compare) -> Result<()> {
 }
 
 fn report(arguments: &Report) -> Result<()> {
+    if benches::craft2::results::Results::is_in(&arguments.results) {
+        ensure!(
+            arguments.html.is_none() && arguments.peers.is_none(),
+            "of {} there is no page, and its peers are in it; try --book",
+            arguments.results.display()
+        );
+        return craft2::report(&arguments.results, arguments.book.as_deref(), arguments.journey.as_deref());
+    }
     let results = Results::read(&arguments.results)?;
     let beside = arguments.results.with_file_name(format!("peers-{}.json", results.bench));
     let peers = match &arguments.peers {

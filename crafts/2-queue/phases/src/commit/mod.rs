@@ -1,0 +1,3 @@
+//! When a batch is written and synced.
+
+pub mod sync_each;

@@ -1,0 +1,3 @@
+//! Who reads which partition.
+
+pub mod one_reader;

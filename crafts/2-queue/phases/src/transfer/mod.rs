@@ -1,0 +1,3 @@
+//! How records become a frame's body.
+
+pub mod copied;
