@@ -88,10 +88,18 @@ impl Drop for Member {
     }
 }
 
-fn queue(dir: &tempfile::TempDir) -> Running {
+/// A queue whose groups can have several members. Earlier phases of it have none: then the test is left out.
+fn queue(dir: &tempfile::TempDir) -> Option<Running> {
     let partitions = PARTITIONS.to_string();
     let args = ["serve", "queue", "--partitions", &partitions, "--heartbeat-timeout", HEARTBEAT_TIMEOUT_S];
-    Running::node(&args, dir.path())
+    let queue = Running::node(&args, dir.path());
+    let (status, body) = queue.get("/topics");
+    assert_eq!(status, 200, "{body}");
+    let members_max = body["topics"][0]["group_members_max"].as_u64().unwrap();
+    if members_max == 1 {
+        eprintln!("left out: groups of this queue have one member");
+    }
+    (members_max > 1).then_some(queue)
 }
 
 /// The group as the queue tells of it.
@@ -159,7 +167,7 @@ fn check(printed: &[Vec<(Printed, String)>], rounds: u64) {
 #[test]
 fn a_member_that_is_killed_is_replaced_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let queue = queue(&dir);
+    let Some(queue) = queue(&dir) else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let producer = produce(queue.url.clone(), stop.clone());
     let [one, two, three] = ["one", "two", "three"].map(|name| Member::start(&queue, name));
@@ -189,7 +197,7 @@ fn a_member_that_is_killed_is_replaced_and_nothing_is_lost() {
 #[test]
 fn a_member_that_stood_still_is_fenced_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let queue = queue(&dir);
+    let Some(queue) = queue(&dir) else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let producer = produce(queue.url.clone(), stop.clone());
     let [sleeper, other] = ["sleeper", "other"].map(|name| Member::start(&queue, name));

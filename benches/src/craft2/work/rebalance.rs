@@ -27,8 +27,6 @@ const BATCH: usize = 100;
 const RECORD_TIME: Duration = Duration::from_micros(100);
 /// Of the log: who is silent for longer is expelled.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often a member says that it lives, and hears whether it should rejoin.
-const HEARTBEAT_EVERY: Duration = Duration::from_millis(20);
 /// When one of them dies, of the whole.
 const DEATH_AFTER: f64 = 0.3;
 
@@ -59,7 +57,7 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
         let members: Vec<_> = (0..MEMBERS)
             .map(|number| {
                 let end = if number == 0 { &die } else { &stop };
-                scope.spawn(move || Member { log, number, handed: Vec::new() }.live(end))
+                scope.spawn(move || Member { log, number, handed: Vec::new(), heard: Instant::now() }.live(end))
             })
             .collect();
         thread::sleep(length.mul_f64(DEATH_AFTER));
@@ -79,7 +77,7 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
 #[derive(Debug)]
 struct Life {
     handed: Vec<Handed>,
-    /// When it was last heard of.
+    /// When it last said something to the log.
     end: Instant,
     /// What it held then.
     held: Vec<Partition>,
@@ -89,6 +87,8 @@ struct Member<'l> {
     log: &'l dyn Log,
     number: u32,
     handed: Vec<Handed>,
+    /// Just before it last said something to the log: from then on it is silent.
+    heard: Instant,
 }
 
 impl Member<'_> {
@@ -96,21 +96,18 @@ impl Member<'_> {
     fn live(mut self, end: &AtomicBool) -> Result<Life> {
         let name = format!("member-{}", self.number);
         let mut membership = self.log.subscribe(GROUP, &name)?;
-        let mut heard = Instant::now();
         // Acquire pairs with the Release of who ends it.
         while !end.load(Ordering::Acquire) {
-            if heard.elapsed() >= HEARTBEAT_EVERY {
-                heard = Instant::now();
-                membership = self.heartbeat(membership, end)?;
-            }
+            membership = self.heartbeat(membership, end)?;
             if !self.work(&membership)? {
                 thread::sleep(Duration::from_millis(1));
             }
         }
-        Ok(Life { handed: self.handed, end: heard, held: membership.partitions })
+        Ok(Life { handed: self.handed, end: self.heard, held: membership.partitions })
     }
 
-    fn heartbeat(&self, membership: Membership, end: &AtomicBool) -> Result<Membership> {
+    fn heartbeat(&mut self, membership: Membership, end: &AtomicBool) -> Result<Membership> {
+        self.heard = Instant::now();
         let heard = match self.log.heartbeat(&membership) {
             Ok(generation) if generation > membership.generation => self.log.rejoin(&membership),
             Ok(_) => return Ok(membership),
@@ -134,9 +131,11 @@ impl Member<'_> {
         let (mut any, mut records) = (false, Records::new());
         for &partition in &membership.partitions {
             let next = self.log.committed(GROUP, partition)?.unwrap_or(Offset(0));
-            // Nobody else hands this partition out while this member holds it: what it holds is asked again after each.
-            if self.log.heartbeat(membership).is_err() {
-                return Ok(any);
+            // Nobody else hands this partition out while this member holds it: that it does is asked again before each
+            // batch. And who is told to move on does so before the next one.
+            self.heard = Instant::now();
+            if self.log.heartbeat(membership).ok() != Some(membership.generation) {
+                return Ok(true);
             }
             self.log.fetch(partition, next, limit, &mut records)?;
             if records.is_empty() {
@@ -153,6 +152,7 @@ impl Member<'_> {
                 at: Instant::now(),
             });
             thread::sleep(RECORD_TIME * u32::try_from(records.len())?);
+            self.heard = Instant::now();
             match self.log.commit(membership, partition, Offset(behind)) {
                 Ok(()) => any = true,
                 Err(LogError::Fenced { .. }) => return Ok(any),
