@@ -17,11 +17,14 @@ pub mod remote;
 pub mod routes;
 pub mod telemetry;
 
+mod consumer;
 mod defaults;
+mod lag;
 mod meter;
 mod parts;
 mod status;
 
+pub use consumer::Consumed;
 pub use defaults::default_rules;
 pub use node::{Drained, Node, NodeConfig, Role, StartError};
 pub use phase0::now;

@@ -70,6 +70,7 @@ pub(crate) struct Meters {
     pub(crate) storage_batches: Counter,
     pub(crate) storage_samples: Counter,
     pub(crate) storage_commits: Counter,
+    pub(crate) storage_lost_records: Counter,
     pub(crate) query_queries: Counter,
     pub(crate) query_errors: Counter,
     pub(crate) query_samples_read: Counter,

@@ -6,6 +6,7 @@
 
 use crate::{
     agent::{Agent, AgentConfig, HostCollector, Sender},
+    consumer::{Consumed, Consumer},
     defaults::{LogNotifier, default_rules},
     parts::{Parts, depth},
     remote::Client,
@@ -24,12 +25,12 @@ use contracts::{
     queue::{Ack, Log},
     storage::SeriesWriter,
 };
-use phase0::consumer::{Consumed, Consumer};
 use std::{
     collections::BTreeMap,
     fmt, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -221,7 +222,11 @@ impl Node {
         }
         // A machine that tells nothing of itself can still carry other machines' samples.
         let collector = if config.agent { HostCollector::new() } else { Err(String::new()) };
-        let consumer = if config.roles.contains(&Role::Storage) { start_consumer(&parts)? } else { None };
+        let consumer = if config.roles.contains(&Role::Storage) {
+            start_consumer(&parts, &config.data_dir)?
+        } else {
+            None
+        };
         let every = config.evaluate_every;
         let evaluator =
             if config.roles.contains(&Role::Alert) { start_evaluator(&parts, every)? } else { None };
@@ -458,17 +463,27 @@ fn deferred(config: &NodeConfig, parts: &Parts) -> Option<routes::OpenDeferred> 
     Some(Box::new(move || routes::queue::deferred(log.clone(), draining.clone())))
 }
 
-fn start_consumer(parts: &Parts) -> Result<Option<Running<Consumed>>, StartError> {
+fn start_consumer(parts: &Parts, data_dir: &Path) -> Result<Option<Running<Consumed>>, StartError> {
     let Some((log, storage)) = parts.log.clone().zip(parts.storage.clone()) else { return Ok(None) };
-    let member = format!("consumer-{}", std::process::id());
+    let (member, meters) = (member_name(data_dir), parts.meters.clone());
     Running::spawn("consumer", move |shutdown| {
         let complain = &|message: &str| tracing::warn!("{message}");
+        let lost = &|records| meters.storage_lost_records.add(records);
         let target: &dyn SeriesWriter = &*storage;
         let consumer =
-            Consumer { log: &*log, storage: target, group: STORAGE_GROUP, member: &member, complain };
+            Consumer { log: &*log, storage: target, group: STORAGE_GROUP, member: &member, complain, lost };
         consumer.run(shutdown, DRAIN_MAX)
     })
     .map(Some)
+}
+
+/// The same whenever a storage starts on this directory of this machine: what its former self held is free at once, and
+/// need not wait until the log has noticed that it is gone.
+fn member_name(data_dir: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    sysinfo::System::host_name().unwrap_or_default().hash(&mut hasher);
+    fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned()).hash(&mut hasher);
+    format!("storage-{:016x}", hasher.finish())
 }
 
 fn start_evaluator(parts: &Parts, every: Duration) -> Result<Option<Running<()>>, StartError> {
@@ -511,10 +526,13 @@ impl fmt::Display for Drained {
                 f.write_str("the consumer had FAILED; what it had not committed is in the log")?
             }
             None => f.write_str("stopped")?,
-            Some(Consumed { records, drained, damaged, .. }) => {
+            Some(Consumed { records, drained, damaged, lost, .. }) => {
                 write!(f, "drained: {records} records stored, {drained} of them after the stop")?;
                 if damaged > 0 {
                     write!(f, ", {damaged} of them were no batches and were passed over")?;
+                }
+                if lost > 0 {
+                    write!(f, "; {lost} records were LOST in the queue")?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What a node says of its stages in numbers: for Prometheus, and for the page.
 
 use crate::{
+    lag,
     meter::firing,
     node::NodeConfig,
     parts::{Parts, depth},
@@ -29,6 +30,11 @@ pub(crate) fn gauges(parts: &Parts) -> Arc<Gauges> {
             ("craft_queue_samples_total", "Samples appended to the log.", m.queue_samples.get()),
             ("craft_storage_samples_total", "Samples written to storage.", m.storage_samples.get()),
             ("craft_storage_commits_total", "Syncs of storage.", m.storage_commits.get()),
+            (
+                "craft_storage_lost_records_total",
+                "Records that the log could not give to storage any more: damaged, or dropped before.",
+                m.storage_lost_records.get(),
+            ),
             ("craft_query_queries_total", "Queries evaluated.", m.query_queries.get()),
             ("craft_query_errors_total", "Queries that failed.", m.query_errors.get()),
             ("craft_query_samples_read_total", "Samples that queries have read.", m.query_samples_read.get()),
@@ -37,6 +43,12 @@ pub(crate) fn gauges(parts: &Parts) -> Arc<Gauges> {
         ];
         for (name, help, value) in counters {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
+        }
+        // Of a log elsewhere its own service tells.
+        if let Some(groups) =
+            parts.log.as_deref().filter(|_| parts.owns_log).and_then(|log| log.groups().ok())
+        {
+            lag::render(&groups, out);
         }
         if let Some(depth) = parts.log.as_deref().and_then(|log| depth(log).ok()) {
             let name = "craft_queue_depth_records";

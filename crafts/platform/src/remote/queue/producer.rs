@@ -346,3 +346,179 @@ impl Batch {
         Self { partition, asked, sent_as: None, tickets: Vec::new(), body: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::queue::Log as _;
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        sync::{Arc, Mutex},
+    };
+
+    /// What a service that is asked to append does.
+    enum Does {
+        /// Takes the request, and vanishes without an answer.
+        Vanishes,
+        /// Answers with a status and a body.
+        Answers(u16, &'static str),
+    }
+
+    /// A service that does one thing after the other, and notes what it was asked.
+    struct Service {
+        url: String,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Service {
+        fn new(knows_batches: bool, does: Vec<Does>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let asked = Arc::<Mutex<Vec<String>>>::default();
+            let noted = asked.clone();
+            thread::spawn(move || {
+                let topic = format!(
+                    r#"{{"topics":[{{"ack_max":"disk","knows_batches":{knows_batches},"partitions":[{{"start":0,"end":0}}]}}]}}"#
+                );
+                let mut does = does.into_iter();
+                for stream in listener.incoming() {
+                    let mut stream = stream.unwrap();
+                    let target = request(&mut stream);
+                    if target.starts_with("/topics") {
+                        answer(&mut stream, 200, &topic);
+                        continue;
+                    }
+                    noted.lock().unwrap().push(target);
+                    match does.next() {
+                        Some(Does::Answers(status, body)) => answer(&mut stream, status, body),
+                        Some(Does::Vanishes) | None => {}
+                    }
+                }
+            });
+            Self { url, asked }
+        }
+
+        fn producer(&self) -> Box<dyn Producer> {
+            let log = super::super::RemoteLog::new(Client::new(&self.url, None).unwrap());
+            log.producer(Ack::Disk).unwrap()
+        }
+
+        /// Which batch each request said that it was.
+        fn identities(&self) -> Vec<(u64, u32)> {
+            let number = |target: &str, name: &str| {
+                let (_, rest) = target.split_once(&format!("&{name}=")).unwrap();
+                rest.split('&').next().unwrap().parse::<u64>().unwrap()
+            };
+            let asked = self.asked.lock().unwrap();
+            let of = |target: &String| {
+                (number(target, "producer"), u32::try_from(number(target, "sequence")).unwrap())
+            };
+            asked.iter().map(of).collect()
+        }
+    }
+
+    /// Reads one request to its end and returns its target.
+    fn request(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let mut some = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&bytes).to_lowercase();
+            if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+                if bytes.len() >= head.len() + 4 + length {
+                    return head.split(' ').nth(1).unwrap().to_owned();
+                }
+            }
+            let read = stream.read(&mut some).unwrap();
+            assert!(read > 0, "a request that was cut short");
+            bytes.extend_from_slice(&some[..read]);
+        }
+    }
+
+    fn answer(stream: &mut TcpStream, status: u16, body: &str) {
+        let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: application/json\r\n");
+        let length = body.len();
+        stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
+    }
+
+    fn submit(producer: &mut dyn Producer) -> Ticket {
+        producer.submit(NewRecord { partition: Partition(0), payload: b"record" }).unwrap()
+    }
+
+    const TAKEN: &str = r#"{"partition":0,"offset":7,"count":1}"#;
+    const FULL: &str = r#"{"error":{"code":"queue_full","message":"full","detail":"full"}}"#;
+    const NOT_SETTLED: &str = r#"{"error":{"code":"not_settled","message":"who knows"}}"#;
+    const GAP: &str = r#"{"error":{"code":"out_of_sequence","message":"gap","detail":{"out_of_sequence":{"producer":1,"partition":0,"expected":0,"asked":1}}}}"#;
+
+    #[test]
+    fn a_request_without_an_answer_is_sent_again_as_the_same_batch() {
+        use Does::{Answers, Vanishes};
+        let does = vec![Vanishes, Answers(503, NOT_SETTLED), Answers(503, FULL), Answers(200, TAKEN)];
+        let service = Service::new(true, does);
+        let mut producer = service.producer();
+        let ticket = submit(&mut *producer);
+        producer.flush().unwrap();
+        assert_eq!(producer.settled(), Ok(ticket));
+        let mut placed = Vec::new();
+        producer.placed(&mut placed);
+        assert_eq!(placed, [Placed { ticket, partition: Partition(0), offset: Offset(7) }]);
+        let identities = service.identities();
+        assert_eq!(identities.len(), 4);
+        assert!(identities.iter().all(|identity| *identity == identities[0]), "{identities:?}");
+    }
+
+    #[test]
+    fn the_next_batch_has_the_next_number() {
+        let does = (0..3).map(|_| Does::Answers(200, TAKEN)).collect();
+        let service = Service::new(true, does);
+        let mut producer = service.producer();
+        for _ in 0..3 {
+            submit(&mut *producer);
+            producer.flush().unwrap();
+        }
+        let numbers: Vec<_> = service.identities().into_iter().map(|(_, number)| number).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_nobody_knows_the_fate_of_ends_a_producer_whose_batches_are_not_known_again() {
+        let service = Service::new(false, vec![Does::Vanishes, Does::Answers(200, TAKEN)]);
+        let mut producer = service.producer();
+        submit(&mut *producer);
+        assert!(matches!(producer.flush(), Err(LogError::Failed(_))));
+        assert!(matches!(producer.settled(), Err(LogError::Failed(_))));
+        let asked = service.asked.lock().unwrap().clone();
+        assert_eq!(asked, ["/produce?partition=0&ack=disk"]);
+    }
+
+    /// A log that was not on disk has lost the batches before: what it has never seen may begin under another name.
+    #[test]
+    fn a_service_that_has_forgotten_earlier_batches_is_sent_the_next_under_a_new_name() {
+        let does = vec![Does::Answers(200, TAKEN), Does::Answers(409, GAP), Does::Answers(200, TAKEN)];
+        let service = Service::new(true, does);
+        let mut producer = service.producer();
+        for _ in 0..2 {
+            submit(&mut *producer);
+            producer.flush().unwrap();
+        }
+        let identities = service.identities();
+        let [(before, 0), (same, 1), (after, 0)] = identities[..] else { panic!("{identities:?}") };
+        assert!(before == same && before != after);
+    }
+
+    #[test]
+    fn the_callers_own_batch_that_is_refused_is_told_and_the_next_one_sent() {
+        let service = Service::new(true, vec![Does::Answers(409, GAP), Does::Answers(200, TAKEN)]);
+        let mut producer = service.producer();
+        producer.identify(Identity { producer: 1, sequence: 1 }).unwrap();
+        submit(&mut *producer);
+        assert!(matches!(producer.flush(), Err(LogError::OutOfSequence { expected: 0, asked: 1, .. })));
+        producer.identify(Identity { producer: 1, sequence: 0 }).unwrap();
+        let ticket = submit(&mut *producer);
+        producer.flush().unwrap();
+        assert_eq!(producer.settled(), Ok(ticket));
+        assert_eq!(service.identities(), [(1, 1), (1, 0)]);
+    }
+}
