@@ -79,7 +79,8 @@ fn a_full_disk_is_back_pressure_and_nothing_worse() {
 fn start(data: &Path) -> (Child, String) {
     let mut child = Command::new("sh")
         .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_craft")])
-        .args(["serve", "ingest", "--ingest", "phase0-std", "--listen", "127.0.0.1:0", "--json", "--data"])
+        .args(["serve", "ingest", "--ingest", "phase0-std", "--queue", queue::NAME])
+        .args(["--listen", "127.0.0.1:0", "--json", "--data"])
         .arg(data)
         .env_remove("CRAFT_TOKEN")
         .stdin(Stdio::null())
