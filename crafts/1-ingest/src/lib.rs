@@ -14,7 +14,6 @@ pub mod slots;
 
 pub mod engine;
 pub mod peer;
-
 pub mod transfer;
 
 pub mod budget;

@@ -4,11 +4,15 @@
 //! what is below: in tests the same calls end at a disk in memory that forgets what was not synced, tears what was being
 //! written, fails, and lies (`sim`).
 
+use contracts::file::OpenFile;
 use std::{
     fmt,
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,14 +35,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn sync_names(&self) -> io::Result<()>;
 }
 
-/// A file that is read and written at positions.
-pub trait DataFile: Send + Sync + fmt::Debug {
+/// A file that is written at positions, and read as others read it to whom it is given.
+pub trait DataFile: OpenFile {
     /// Where it was when it was opened: for messages.
     fn path(&self) -> &Path;
     /// How long it is.
     fn bytes(&self) -> io::Result<u64>;
-    /// Fills all of `out` from `at` on; a file that ends before is an error.
-    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()>;
     /// Writes all of `bytes`, or leaves an unknown part of them. The file grows where that is needed.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written before durable, and how long the file is.
@@ -98,6 +100,16 @@ struct RealFile {
     file: File,
 }
 
+impl OpenFile for RealFile {
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, at)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+}
+
 impl DataFile for RealFile {
     fn path(&self) -> &Path {
         &self.path
@@ -105,10 +117,6 @@ impl DataFile for RealFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
-    }
-
-    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, at)
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {

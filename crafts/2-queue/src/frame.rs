@@ -7,6 +7,8 @@
 use contracts::limits::RECORD_BYTES_MAX;
 use crc32c::{crc32c, crc32c_append};
 
+pub use contracts::packed::{RecordsIn, put_record};
+
 /// u32, over the salt and the rest of the head.
 const CHECKSUM: usize = 0;
 /// u8.
@@ -43,13 +45,14 @@ const BODY_CHECKSUM: usize = BODY_BYTES + 4;
 pub const HEAD_BYTES: usize = BODY_CHECKSUM + 4;
 
 const MAGIC: u8 = 0xF5;
+/// Of what a head looks like, which has not changed since version 2 of the log.
 const VERSION: u8 = 2;
 /// Frames begin at multiples of this: who looks for one behind damage has fewer places to try.
 pub const ALIGN: usize = 8;
 /// A frame takes no further record beyond this. Who reads from its middle reads all of it.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// No body is longer: a record of the largest size and its length, or the index of a large segment.
-const ANY_BODY_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 20);
+pub const ANY_BODY_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 20);
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,10 +65,14 @@ pub enum Kind {
     Epoch = 1,
     /// The index of a segment that is full.
     End = 2,
+    /// Which batches of identified producers are in the log: the second frame of a segment, if there are any.
+    Batches = 3,
 }
 
-/// How a body is stored. One is reserved: 1, LZ4.
+/// A body of records one after the other.
 pub const CODEC_RAW: u8 = 0;
+/// A packed batch of them.
+pub const CODEC_LZ4: u8 = 1;
 
 /// What stands before a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +89,7 @@ pub struct Head {
     pub sequence: u64,
     /// All frames before this sequence were on disk when this one was written.
     pub synced: u64,
-    /// Who wrote it, and the how manieth of theirs it is; zeros: nobody said. Kept for producers that repeat themselves.
+    /// Who sent it, and the how manieth of theirs in the partition it is; zeros: nobody said.
     pub producer: u64,
     /// See [`Head::producer`].
     pub producer_sequence: u32,
@@ -147,6 +154,7 @@ impl Head {
             0 => Kind::Data,
             1 => Kind::Epoch,
             2 => Kind::End,
+            3 => Kind::Batches,
             _ => return None,
         };
         Some(Self {
@@ -210,51 +218,6 @@ pub fn whole(head: &Head, seed: u32, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Appends a record to a body: its length, seven bits a byte and the lowest first, and its bytes.
-pub fn put_record(payload: &[u8], body: &mut Vec<u8>) {
-    let mut left = payload.len();
-    while left > 0x7F {
-        body.push(left.to_le_bytes()[0] | 0x80);
-        left >>= 7;
-    }
-    body.push(left.to_le_bytes()[0]);
-    body.extend_from_slice(payload);
-}
-
-/// The records of a body, one after the other.
-#[derive(Debug)]
-pub struct RecordsIn<'b> {
-    rest: &'b [u8],
-}
-
-impl<'b> RecordsIn<'b> {
-    /// Of a body as it was submitted.
-    pub fn new(body: &'b [u8]) -> Self {
-        Self { rest: body }
-    }
-}
-
-impl<'b> Iterator for RecordsIn<'b> {
-    type Item = &'b [u8];
-
-    /// `None` at the end, and where no length stands: a body whose checksum is right has as many records as its head says.
-    fn next(&mut self) -> Option<&'b [u8]> {
-        let (mut length, mut shift) = (0_usize, 0);
-        loop {
-            let (byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            length |= usize::from(byte & 0x7F).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                break;
-            }
-            shift += 7;
-        }
-        let (record, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(record)
-    }
-}
-
 /// A little endian number at this place.
 ///
 /// # Panics
@@ -305,15 +268,5 @@ mod tests {
         }
         assert_eq!(Head::parse(salt, &frame[..HEAD_BYTES - 1]), None);
         assert_eq!(Head::parse(0, &[0; HEAD_BYTES]), None, "zeros are no frame");
-    }
-
-    #[test]
-    fn records_of_any_length_read_back_and_what_is_cut_short_ends_them() {
-        let records: Vec<Vec<u8>> = [0, 1, 127, 128, 16_383, 16_384, 70_000].map(|n| vec![7; n]).to_vec();
-        let mut body = Vec::new();
-        records.iter().for_each(|record| put_record(record, &mut body));
-        assert_eq!(RecordsIn::new(&body).map(<[u8]>::to_vec).collect::<Vec<_>>(), records);
-        assert_eq!(RecordsIn::new(&body[..body.len() - 1]).count(), records.len() - 1);
-        assert_eq!(RecordsIn::new(&[0xFF; 20]).count(), 0);
     }
 }

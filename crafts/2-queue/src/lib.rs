@@ -12,14 +12,16 @@
 //! | [`log`] | the contract's `Log`: what fills the slots, put together |
 //! | `producer` | the contract's `Producer`: one thread's way in |
 //! | [`transfer`] | slot: from records to a frame's body, and back |
-//! | [`frame`] | the bytes of a frame: head, checksums, records |
+//! | [`codec`], [`frame`] | how a body is stored; the bytes of a frame: head, checksums |
 //! | [`line`] | what was submitted and is not written: a batch a producer, one line for all |
 //! | [`commit`], [`wakers`] | slot: when the line is written and synced, and who waits for it |
+//! | [`batches`] | which batches of identified producers are in the log already |
 //! | [`marks`] | how far the log is written, and how far it is on disk |
 //! | [`store`] | slot: where records lie, how they are found again, and what a crash leaves |
 //! | [`groups`], [`offsets`] | slot: who reads which partition; and how far they came |
 //! | [`open`] | how a log is to be, and what is found when it is opened |
 //! | [`disk`], [`outside`] | what all of this needs of a disk, of clocks and of chance |
+//! | [`wire`] | stored frames on their way to a consumer elsewhere |
 //! | [`composition`] | what fills the slots |
 //!
 //! Invariants:
@@ -44,9 +46,12 @@ mod producer;
 
 pub mod transfer;
 
+pub mod codec;
 pub mod frame;
 
 pub mod line;
+
+pub mod batches;
 
 pub mod commit;
 
@@ -69,7 +74,10 @@ pub mod outside;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
+pub mod wire;
+
 pub mod composition;
 
+pub use codec::Codec;
 pub use composition::{FileLog, NAME, TITLE};
 pub use open::{Cut, Gap, LogConfig, OpenError, Recovery};

@@ -5,10 +5,15 @@
 //! takes all that stands in the line at once.
 
 use crate::{
-    frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Kind},
+    batches::{Batches, Kept, Verdict},
+    codec::Codec,
+    frame::{self, ANY_BODY_BYTES_MAX, BODY_BYTES_MAX, CODEC_LZ4, HEAD_BYTES, Head, Kind},
     slots::Transfer,
 };
-use contracts::queue::{Offset, Partition, Placed, Ticket};
+use contracts::{
+    packed::PackedRecords,
+    queue::{Identity, LogError, Offset, Partition, Placed, Ticket},
+};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, mem};
 
@@ -20,9 +25,18 @@ const KEPT_BYTES: usize = 1 << 20;
 /// Buffers that a batch keeps.
 const KEPT_BUFFERS: usize = 64;
 
+/// Most bytes that the length of a record takes in a body.
+const LENGTH_BYTES_MAX: usize = 4;
+
 /// What one producer has submitted since its last flush.
 #[derive(Default)]
 pub(crate) struct Batch {
+    /// What is done to records that come one by one.
+    codec: Codec,
+    /// Whose batch it is, and which of theirs. Such a batch is one frame: it is in the log as a whole, or it is not.
+    identity: Option<Identity>,
+    /// Whether a record of such a batch was refused, and so all of it.
+    is_refused: bool,
     frames: Vec<Growing>,
     /// By partition.
     partitions: Vec<Touched>,
@@ -37,8 +51,10 @@ pub(crate) struct Batch {
 struct Growing {
     partition: u32,
     count: u32,
-    /// Room for the head, and the records.
+    /// Room for the head, and the body.
     bytes: Vec<u8>,
+    /// Whether the body came packed: it takes no more.
+    is_packed: bool,
     /// Whether an earlier frame of this batch is of the same partition.
     continues: bool,
 }
@@ -52,6 +68,51 @@ struct Touched {
 }
 
 impl Batch {
+    pub(crate) fn new(codec: Codec) -> Self {
+        Self { codec, ..Self::default() }
+    }
+
+    /// Says whose batch this is. It is empty.
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+    }
+
+    /// If this is an identified batch, nothing of it is taken: a part of it would be taken for the whole when it comes again.
+    pub(crate) fn refuse(&mut self, places: &mut Places) {
+        if self.is_identified() {
+            self.clear();
+            self.is_refused = true;
+            places.forget_unassigned();
+        }
+    }
+
+    pub(crate) fn is_identified(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Whether a body of so many bytes may join the batch.
+    ///
+    /// # Errors
+    /// What an identified batch cannot be: more than one frame.
+    pub(crate) fn admits(&self, partition: Partition, bytes: usize, is_packed: bool) -> Result<(), LogError> {
+        let refused = |what: &str| Err(LogError::NotOffered(what.to_owned()));
+        if self.is_refused {
+            return refused("go on with an identified batch of which it has refused a record");
+        }
+        let (Some(_), Some(frame)) = (self.identity, self.frames.first()) else { return Ok(()) };
+        if frame.partition != partition.0 {
+            return refused("take records of several partitions in one identified batch");
+        }
+        if frame.is_packed || is_packed {
+            return refused("take anything beside a packed batch in one identified batch");
+        }
+        let bytes = frame.bytes.len() - HEAD_BYTES + LENGTH_BYTES_MAX + bytes;
+        if bytes > ANY_BODY_BYTES_MAX {
+            return Err(LogError::RecordTooLarge { bytes, bytes_max: ANY_BODY_BYTES_MAX });
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -63,36 +124,59 @@ impl Batch {
 
     /// Takes a copy of a record.
     pub(crate) fn push(&mut self, partition: Partition, payload: &[u8]) {
-        let at = partition.0 as usize;
-        if self.partitions.len() <= at {
-            self.partitions.resize(at + 1, Touched::default());
-        }
-        let open = self.partitions[at].frame;
-        let is_full = |frame: &Growing| frame.bytes.len() + payload.len() > HEAD_BYTES + BODY_BYTES_MAX;
-        if open == 0 || is_full(&self.frames[open - 1]) {
-            let mut bytes = self.buffers.pop().unwrap_or_default();
-            bytes.resize(HEAD_BYTES, 0);
-            self.frames.push(Growing { partition: partition.0, count: 0, bytes, continues: open != 0 });
-            self.partitions[at].frame = self.frames.len();
-        }
-        let frame = &mut self.frames[self.partitions[at].frame - 1];
+        let bytes_max = if self.is_identified() { ANY_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+        let open = self.partitions.get(partition.0 as usize).map_or(0, |touched| touched.frame);
+        let open = open.checked_sub(1).filter(|open| {
+            let frame = &self.frames[*open];
+            !frame.is_packed && frame.bytes.len() + payload.len() <= HEAD_BYTES + bytes_max
+        });
+        let frame = match open {
+            Some(open) => &mut self.frames[open],
+            None => self.begin_frame(partition, false),
+        };
         let before = frame.bytes.len();
         frame::put_record(payload, &mut frame.bytes);
         frame.count += 1;
         self.bytes += frame.bytes.len() - before;
     }
 
+    /// Takes a copy of a packed batch.
+    pub(crate) fn push_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) {
+        let frame = self.begin_frame(partition, true);
+        frame.bytes.extend_from_slice(batch.bytes());
+        frame.count = batch.len();
+        self.bytes += batch.bytes().len();
+    }
+
+    fn begin_frame(&mut self, partition: Partition, is_packed: bool) -> &mut Growing {
+        let at = partition.0 as usize;
+        if self.partitions.len() <= at {
+            self.partitions.resize(at + 1, Touched::default());
+        }
+        let continues = self.partitions[at].frame != 0;
+        let mut bytes = self.buffers.pop().unwrap_or_default();
+        bytes.resize(HEAD_BYTES, 0);
+        self.partitions[at].frame = self.frames.len() + 1;
+        self.frames.push_mut(Growing { partition: partition.0, count: 0, bytes, is_packed, continues })
+    }
+
     /// Packs, and sums up what can be known before a frame has its place.
     fn seal<T: Transfer>(&mut self) {
+        let (producer, producer_sequence) =
+            self.identity.map_or((0, 0), |identity| (identity.producer, identity.sequence));
         for frame in &mut self.frames {
-            let codec = T::pack(&mut frame.bytes, &mut self.room);
+            let codec = match frame.is_packed {
+                true => CODEC_LZ4,
+                false => T::pack(self.codec, &mut frame.bytes, &mut self.room),
+            };
             let head = Head::of(Kind::Data, frame.partition, frame.count, &frame.bytes[HEAD_BYTES..]);
-            Head { codec, ..head }.put(0, &mut frame.bytes);
+            Head { codec, producer, producer_sequence, ..head }.put(0, &mut frame.bytes);
             frame.bytes.resize(frame.bytes.len().next_multiple_of(frame::ALIGN), 0);
         }
     }
 
-    fn clear(&mut self) {
+    /// What comes next is another batch, and nobody's.
+    pub(crate) fn clear(&mut self) {
         for mut frame in self.frames.drain(..) {
             self.partitions[frame.partition as usize].frame = 0;
             if self.buffers.len() < KEPT_BUFFERS {
@@ -102,6 +186,10 @@ impl Batch {
             }
         }
         self.bytes = 0;
+        (self.identity, self.is_refused) = (None, false);
+        if self.room.len() > KEPT_BYTES {
+            self.room = Vec::new();
+        }
     }
 }
 
@@ -113,6 +201,9 @@ pub struct Pending {
     published: u64,
     /// The offset of each partition's next record.
     next: Vec<u64>,
+    /// The identified batches that are in the log or in the line. What is decided here stays so, since what stands in the
+    /// line will be written.
+    batches: Batches,
 }
 
 /// Frames, as they will be written but for what their heads learn last.
@@ -124,13 +215,20 @@ struct Line {
 }
 
 impl Pending {
-    /// `next` are the partitions' next offsets.
-    pub fn new(next: Vec<u64>) -> Self {
-        Self { line: Line::default(), published: 0, next }
+    /// `next` are the partitions' next offsets, `batches` the identified ones that are in the log already.
+    pub fn new(next: Vec<u64>, batches: Batches) -> Self {
+        Self { line: Line::default(), published: 0, next, batches }
     }
 
-    /// Puts a sealed batch into the line; returns its number, from 1.
-    fn take_in(&mut self, batch: &mut Batch) -> u64 {
+    /// Puts a sealed batch into the line; returns its number, from 1. One that came before gets the number and the places
+    /// of the first time, and nothing is put anywhere.
+    fn take_in(&mut self, batch: &mut Batch) -> Result<u64, LogError> {
+        if let Some(first) = self.first_time(batch)? {
+            batch.partitions[batch.frames[0].partition as usize].cursor = first.base;
+            return Ok(first.published);
+        }
+        self.published += 1;
+        self.learn(batch);
         for frame in &mut batch.frames {
             let partition = frame.partition as usize;
             let base = self.next[partition];
@@ -142,23 +240,53 @@ impl Pending {
             self.line.bytes.extend_from_slice(&frame.bytes);
         }
         self.line.ends.push(self.line.bytes.len());
-        self.published += 1;
-        self.published
+        Ok(self.published)
+    }
+
+    /// What became of an identified batch when it came before; `None` if it never did.
+    fn first_time(&self, batch: &Batch) -> Result<Option<Kept>, LogError> {
+        let (Some(identity), [frame, ..]) = (batch.identity, &batch.frames[..]) else { return Ok(None) };
+        match self.batches.judge(identity, frame.partition, frame.count) {
+            Verdict::Next => Ok(None),
+            Verdict::Again(first) => Ok(Some(first)),
+            Verdict::OutOfSequence { expected } => Err(LogError::OutOfSequence {
+                producer: identity.producer,
+                partition: Partition(frame.partition),
+                expected,
+                asked: identity.sequence,
+            }),
+        }
+    }
+
+    /// Remembers an identified batch that is about to get its place.
+    fn learn(&mut self, batch: &Batch) {
+        let (Some(Identity { producer, sequence }), [frame, ..]) = (batch.identity, &batch.frames[..]) else {
+            return;
+        };
+        let base = self.next[frame.partition as usize];
+        let kept = Kept { sequence, base, count: frame.count, published: self.published };
+        self.batches.learn(producer, frame.partition, kept);
     }
 }
 
 /// Publishes a batch; returns its number and how many bytes stand in the line now.
+///
+/// # Errors
+/// [`LogError::OutOfSequence`]: the batch is gone, and its records have no places.
 pub(crate) fn publish<T: Transfer>(
     pending: &Mutex<Pending>,
     batch: &mut Batch,
     places: &mut Places,
-) -> (u64, usize) {
+) -> Result<(u64, usize), LogError> {
     batch.seal::<T>();
     let published = {
         let mut pending = pending.lock();
-        (pending.take_in(batch), pending.line.bytes.len())
+        pending.take_in(batch).map(|number| (number, pending.line.bytes.len()))
     };
-    places.assign(&mut batch.partitions);
+    match &published {
+        Ok(_) => places.assign(&mut batch.partitions),
+        Err(_) => places.forget_unassigned(),
+    }
     batch.clear();
     published
 }
@@ -240,12 +368,21 @@ struct Run {
     count: u64,
 }
 
+impl Run {
+    fn continues(&self, before: &Self) -> bool {
+        let behind = (before.partition, before.ticket + before.count, before.offset + before.count);
+        behind == (self.partition, self.ticket, self.offset)
+    }
+}
+
 impl Places {
-    pub(crate) fn submitted(&mut self, Ticket(ticket): Ticket, Partition(partition): Partition) {
+    /// Learns of submissions that were given tickets from this one on.
+    pub(crate) fn submitted(&mut self, Ticket(ticket): Ticket, Partition(partition): Partition, count: u32) {
+        let count = u64::from(count);
         match self.runs.back_mut() {
-            Some(run) if self.unassigned > 0 && run.partition == partition => run.count += 1,
+            Some(run) if self.unassigned > 0 && run.partition == partition => run.count += count,
             _ => {
-                self.runs.push_back(Run { ticket, partition, offset: 0, count: 1 });
+                self.runs.push_back(Run { ticket, partition, offset: 0, count });
                 self.unassigned += 1;
             }
         }
@@ -253,19 +390,21 @@ impl Places {
 
     /// Gives the last runs their offsets, and joins them with what they continue.
     fn assign(&mut self, partitions: &mut [Touched]) {
-        let first = self.runs.len() - std::mem::take(&mut self.unassigned);
+        let first = self.runs.len() - mem::take(&mut self.unassigned);
         for run in self.runs.range_mut(first..) {
             let cursor = &mut partitions[run.partition as usize].cursor;
             run.offset = *cursor;
             *cursor += run.count;
         }
-        if first > 0 && self.runs.len() == first + 1 {
-            let (before, run) = (&self.runs[first - 1], &self.runs[first]);
-            if before.partition == run.partition && before.offset + before.count == run.offset {
-                self.runs[first - 1].count += run.count;
-                self.runs.pop_back();
-            }
+        if first > 0 && self.runs.len() == first + 1 && self.runs[first].continues(&self.runs[first - 1]) {
+            self.runs[first - 1].count += self.runs[first].count;
+            self.runs.pop_back();
         }
+    }
+
+    /// The last runs get no offsets: their tickets are void.
+    fn forget_unassigned(&mut self) {
+        self.runs.truncate(self.runs.len() - mem::take(&mut self.unassigned));
     }
 
     /// Moves out those up to a ticket.

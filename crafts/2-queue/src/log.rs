@@ -8,6 +8,7 @@
 mod tests;
 
 use crate::{
+    codec::Codec,
     disk,
     line::Pending,
     offsets::{self, Offsets},
@@ -142,7 +143,7 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Queue<S, C, G, T> {
         let groups = SavedGroups::open::<S>(&outside, &config, &next, &mut recovery)?;
         let path = outside.disk.path("");
         let shared = Shared {
-            journal: Journal { store, line: Mutex::new(Pending::new(next)) },
+            journal: Journal { line: Mutex::new(Pending::new(next, store.batches())), store },
             commit: C::default(),
             groups: Mutex::new(groups),
             care: Care::default(),
@@ -234,7 +235,12 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Log for Queue<S, C, G, T> {
         }
         let limit = within_bounds(limit);
         let store = &self.shared().journal.store;
-        self.shared().when_there(partition, limit.wait, || store.fetch_stored(partition, from, limit))
+        let found = self.shared().when_there(partition, limit.wait, || {
+            let stored = store.fetch_stored(partition, from, limit)?;
+            let is_there = stored.as_ref().is_none_or(|stored| !stored.slices.is_empty());
+            Ok(is_there.then_some(stored))
+        })?;
+        Ok(found.unwrap_or_else(|| Some(Stored { slices: Vec::new(), next: from })))
     }
 
     fn group_members_max(&self) -> usize {
@@ -309,6 +315,10 @@ fn within_bounds(limit: FetchLimit) -> FetchLimit {
 impl<S: Store, C: Commit, G: Groups> Shared<S, C, G> {
     pub(crate) fn healthy(&self) -> Result<(), LogError> {
         self.journal.marks().healthy()
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.config.codec
     }
 
     pub(crate) fn check_partition(&self, asked: Partition) -> Result<(), LogError> {

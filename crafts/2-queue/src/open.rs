@@ -1,5 +1,6 @@
 //! How a log is to be, what is found when it is opened, and why it may not be.
 
+use crate::codec::Codec;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -32,6 +33,8 @@ pub struct LogConfig {
     pub retention_age_max: Option<Duration>,
     /// A member of a group that was silent for so long is expelled, where a group has several.
     pub heartbeat_timeout: Duration,
+    /// What is done to records that come one by one, where the log packs at all.
+    pub codec: Codec,
 }
 
 impl LogConfig {
@@ -45,6 +48,7 @@ impl LogConfig {
             retention_bytes_max: None,
             retention_age_max: None,
             heartbeat_timeout: HEARTBEAT_TIMEOUT,
+            codec: Codec::default(),
         }
     }
 

@@ -7,13 +7,15 @@
 //! settle; whoever waits, submits or flushes tries again. Until that succeeds nothing more is taken.
 
 use crate::{
+    frame::ANY_BODY_BYTES_MAX,
     line::{Batch, LINE_BYTES_MAX, Pending, Places, publish},
     log::Handle,
     slots::{Commit, Groups, Store, Transfer},
 };
 use contracts::{
     limits::RECORD_BYTES_MAX,
-    queue::{Ack, LogError, NewRecord, Placed, Producer, Ticket},
+    packed::PackedRecords,
+    queue::{Ack, Identity, LogError, NewRecord, Partition, Placed, Producer, Ticket},
 };
 use parking_lot::Mutex;
 use std::{
@@ -51,26 +53,78 @@ struct Own<T> {
 
 impl<T: Transfer> Own<T> {
     /// Puts what was submitted into the line; returns how many bytes stand there, if it was anything.
-    fn publish(&mut self, pending: &Mutex<Pending>, submitted: Ticket) -> usize {
+    ///
+    /// # Errors
+    /// [`LogError::OutOfSequence`]: it was not taken.
+    fn publish(&mut self, pending: &Mutex<Pending>, submitted: Ticket) -> Result<usize, LogError> {
         if self.batch.is_empty() {
-            return 0;
+            return Ok(0);
         }
-        let (batch, bytes) = publish::<T>(pending, &mut self.batch, &mut self.places);
-        self.unsettled.push_back((batch, submitted));
-        bytes
+        let (batch, bytes) = publish::<T>(pending, &mut self.batch, &mut self.places)?;
+        // One that came before is as safe as it was then. But tickets settle in their order.
+        let before = self.unsettled.back().map_or(0, |(batch, _)| *batch);
+        self.unsettled.push_back((batch.max(before), submitted));
+        Ok(bytes)
     }
 }
 
 impl<S: Store, C: Commit, G: Groups, T: Transfer> QueueProducer<S, C, G, T> {
     pub(crate) fn new(log: Arc<Handle<S, C, G>>, ack: Ack) -> Self {
         let own = Own {
-            batch: Batch::default(),
+            batch: Batch::new(log.shared.codec()),
             places: Places::default(),
             unsettled: VecDeque::new(),
             transfer: PhantomData,
         };
         let number = log.shared.producers.fetch_add(1, Ordering::Relaxed);
         Self { log, ack, number, own, submitted: Ticket(0), settled: Ticket(0), has_waker: false }
+    }
+
+    fn take(&mut self, NewRecord { partition, payload }: NewRecord<'_>) -> Result<Ticket, LogError> {
+        let bytes = payload.len();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(LogError::RecordTooLarge { bytes, bytes_max: RECORD_BYTES_MAX });
+        }
+        self.admit(partition, bytes, false)?;
+        self.own.batch.push(partition, payload);
+        self.submitted.0 += 1;
+        self.own.places.submitted(self.submitted, partition, 1);
+        Ok(self.submitted)
+    }
+
+    fn take_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
+        self.admit(partition, batch.bytes().len(), true)?;
+        self.own.batch.push_packed(partition, batch);
+        self.own.places.submitted(Ticket(self.submitted.0 + 1), partition, batch.len());
+        self.submitted.0 += u64::from(batch.len());
+        Ok(self.submitted)
+    }
+
+    /// Makes room for so many bytes, or refuses them.
+    fn admit(&mut self, partition: Partition, bytes: usize, is_packed: bool) -> Result<(), LogError> {
+        self.log.shared.healthy()?;
+        self.log.shared.check_partition(partition)?;
+        self.own.batch.admits(partition, bytes, is_packed)?;
+        self.make_room(bytes)
+    }
+
+    /// Publishes what was submitted, as the commit slot likes it.
+    fn hand_over(&mut self) -> Result<(), LogError> {
+        let Self { log, own, submitted, .. } = self;
+        let shared = &log.shared;
+        shared.healthy()?;
+        let mut refused = None;
+        shared.commit.flush(&shared.journal, self.ack, |line| {
+            own.publish(line, *submitted).unwrap_or_else(|e| {
+                refused = Some(e);
+                0
+            })
+        })?;
+        self.settle();
+        if self.has_waker && !self.own.unsettled.is_empty() {
+            self.log.shared.commit.call();
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     /// Up to where everything is safe now.
@@ -88,11 +142,12 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> QueueProducer<S, C, G, T> {
         }
     }
 
-    /// Makes room for a record, or refuses it.
+    /// Publishes what there is if it has become too much, and tries again where there was no room.
     fn make_room(&mut self, bytes: usize) -> Result<(), LogError> {
         let shared = &self.log.shared;
-        if self.own.batch.bytes() + bytes > LINE_BYTES_MAX {
-            self.own.publish(&shared.journal.line, self.submitted);
+        // An identified batch goes as a whole, and has a bound of its own.
+        if self.own.batch.bytes() + bytes > LINE_BYTES_MAX && !self.own.batch.is_identified() {
+            self.own.publish(&shared.journal.line, self.submitted)?;
             shared.commit.write(&shared.journal)?;
         }
         if shared.journal.marks().is_full() { shared.commit.write(&shared.journal) } else { Ok(()) }
@@ -100,30 +155,36 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> QueueProducer<S, C, G, T> {
 }
 
 impl<S: Store, C: Commit, G: Groups, T: Transfer> Producer for QueueProducer<S, C, G, T> {
-    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
-        let NewRecord { partition, payload } = record;
-        self.log.shared.healthy()?;
-        self.log.shared.check_partition(partition)?;
-        if payload.len() > RECORD_BYTES_MAX {
-            return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max: RECORD_BYTES_MAX });
+    fn identify(&mut self, identity: Identity) -> Result<(), LogError> {
+        if !T::KNOWS_BATCHES {
+            return Err(LogError::NotOffered("know batches again that it has already".to_owned()));
         }
-        self.make_room(payload.len())?;
-        self.own.batch.push(partition, payload);
-        self.submitted.0 += 1;
-        self.own.places.submitted(self.submitted, partition);
-        Ok(self.submitted)
+        if identity.producer == 0 {
+            return Err(LogError::NotOffered("take 0 for the number of a producer".to_owned()));
+        }
+        // What was submitted before is not part of it.
+        self.flush()?;
+        self.own.batch.identify(identity);
+        Ok(())
+    }
+
+    fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
+        self.take(record).inspect_err(|_| self.own.batch.refuse(&mut self.own.places))
+    }
+
+    fn submit_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
+        if batch.is_empty() || batch.bytes().len() > ANY_BODY_BYTES_MAX || !T::KEEPS_PACKED {
+            let mut payloads = batch.iter();
+            return payloads.try_fold(Ticket(0), |_, payload| self.submit(NewRecord { partition, payload }));
+        }
+        self.take_packed(partition, batch).inspect_err(|_| self.own.batch.refuse(&mut self.own.places))
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        let Self { log, own, submitted, .. } = self;
-        let shared = &log.shared;
-        shared.healthy()?;
-        shared.commit.flush(&shared.journal, self.ack, |line| own.publish(line, *submitted))?;
-        self.settle();
-        if self.has_waker && !self.own.unsettled.is_empty() {
-            self.log.shared.commit.call();
+        if self.own.batch.is_empty() {
+            self.own.batch.clear();
         }
-        Ok(())
+        self.hand_over()
     }
 
     fn settled(&self) -> Result<Ticket, LogError> {
@@ -138,7 +199,7 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Producer for QueueProducer<S, 
 
     fn wait(&mut self, upto: Ticket, at_most: Duration) -> Result<Ticket, LogError> {
         let deadline = Instant::now() + at_most.min(WAIT_MAX);
-        self.flush()?;
+        self.hand_over()?;
         // What was never submitted will not settle, however long one waits.
         let batch = self.own.unsettled.iter().find(|(_, ticket)| *ticket >= upto.min(self.submitted));
         if let Some((batch, _)) = batch {

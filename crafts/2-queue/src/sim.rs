@@ -9,11 +9,13 @@ use crate::{
     disk::{DataFile, Disk},
     outside::Outside,
 };
+use contracts::file::OpenFile;
 use fastrand::Rng;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -314,6 +316,20 @@ struct SimFile {
     file: usize,
 }
 
+impl OpenFile for SimFile {
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        let state = self.disk.state()?;
+        let content = state.files[self.file].seen.get(at..at + out.len());
+        out.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
 impl DataFile for SimFile {
     fn path(&self) -> &Path {
         &self.path
@@ -321,14 +337,6 @@ impl DataFile for SimFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.disk.state()?.files[self.file].seen.len() as u64)
-    }
-
-    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
-        let at = usize::try_from(at).map_err(io::Error::other)?;
-        let state = self.disk.state()?;
-        let content = state.files[self.file].seen.get(at..at + out.len());
-        out.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
     }
 
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {

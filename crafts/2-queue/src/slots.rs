@@ -23,6 +23,8 @@
 //! is replicated has one place more to put it: the commit slot proposes a batch and tells how far the others have it.
 
 use crate::{
+    batches::Batches,
+    codec::Codec,
     line::Pending,
     marks::Marks,
     offsets::Offsets,
@@ -79,7 +81,7 @@ pub trait Store: Sized + Send + Sync + 'static {
         out: &mut Records,
     ) -> Result<(), LogError>;
 
-    /// The same as they lie in files; `None` where that would not be worth while.
+    /// The same as they lie in files, without a slice if they are not there yet; `None` if this store has no such form.
     ///
     /// # Errors
     /// As above.
@@ -96,6 +98,11 @@ pub trait Store: Sized + Send + Sync + 'static {
     /// store that keeps no times says: at the start.
     fn offset_at(&self, partition: Partition, _time_ms: u64) -> Offset {
         self.bounds(partition).start
+    }
+
+    /// What identified producers had sent before the log was opened: all that is remembered of it.
+    fn batches(&self) -> Batches {
+        Batches::default()
     }
 
     /// Drops what every group has passed; `done` says for each partition how far they all are.
@@ -251,16 +258,21 @@ pub struct GroupsSetup {
     pub heartbeat_timeout_ms: u64,
 }
 
-/// Slot 4: how a producer's records become a frame's body, and how they come out of it again.
+/// Slot 4: how a producer's records become a frame's body, and how they come out of it again; and whether a batch that
+/// comes twice is one.
 ///
 /// It has no state: what is done to a frame is done by the producer's own thread, or the reader's, outside of all locks.
 pub trait Transfer: Send + Sync + 'static {
     /// Whether frames go to consumers as they lie, from the file to the socket.
     const GIVES_STORED: bool;
+    /// Whether what a producer has packed itself is stored as it came.
+    const KEEPS_PACKED: bool;
+    /// Whether an identified batch that comes a second time is known again.
+    const KNOWS_BATCHES: bool;
 
     /// `frame` has room for its head, then records. Makes of them the body that will be stored, and returns its codec.
     /// `room` is kept for its memory.
-    fn pack(frame: &mut Vec<u8>, room: &mut Vec<u8>) -> u8;
+    fn pack(codec: Codec, frame: &mut Vec<u8>, room: &mut Vec<u8>) -> u8;
 
     /// From a body to its records; `None` if it is none of this codec. `room` is kept for its memory.
     fn unpack<'b>(codec: u8, body: &'b [u8], room: &'b mut Vec<u8>) -> Option<&'b [u8]>;

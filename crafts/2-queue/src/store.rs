@@ -12,6 +12,7 @@
 //! | `tail` | the one place that writes frames, grows files and rolls over to the next |
 //! | `index`, `view` | which record lies in which file, for readers |
 //! | `walk`, `fetch` | from bytes to frames to records, everything checked |
+//! | `stored` | frames as they lie, for who reads them elsewhere |
 //! | `retention` | what nobody needs any more |
 //! | `segment` | a file's name and head |
 //! | `recovery`, `scan` | what a crash left, made whole again |
@@ -31,6 +32,7 @@ mod index;
 mod view;
 
 mod fetch;
+mod stored;
 mod walk;
 
 mod retention;
@@ -43,9 +45,10 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use contracts::queue::{Ack, Bounds, FetchLimit, LogError, Offset, Partition, Records};
+use contracts::queue::{Ack, Bounds, FetchLimit, LogError, Offset, Partition, Records, Stored};
 use parking_lot::Mutex;
 use queue::{
+    batches::Batches,
     disk::DataFile,
     frame,
     line::Pending,
@@ -158,6 +161,19 @@ impl Store for Segments {
         out: &mut Records,
     ) -> Result<(), LogError> {
         self.read(partition, from, limit, unpack, out)
+    }
+
+    fn fetch_stored(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Option<Stored>, LogError> {
+        self.read_stored(partition, from, limit).map(Some)
+    }
+
+    fn batches(&self) -> Batches {
+        self.tail.lock().batches.clone()
     }
 
     fn offset_at(&self, partition: Partition, time_ms: u64) -> Offset {

@@ -6,7 +6,7 @@ use contracts::queue::{
     Ack, Assignment, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition, Producer,
     Records, Stored,
 };
-use queue::{FileLog, LogConfig};
+use queue::{Codec, FileLog, LogConfig};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -23,7 +23,7 @@ fn the_log_keeps_its_contract_with_a_group_that_never_comes() {
 #[test]
 fn the_log_keeps_its_contract_in_segments_of_a_few_records() {
     conformance::queue::check(|| {
-        open(LogConfig { segment_bytes_max: 4 << 10, ..LogConfig::for_groups(&[]) })
+        open(LogConfig { segment_bytes_max: 4 << 10, codec: Codec::Lz4, ..LogConfig::for_groups(&[]) })
     })
     .assert_all_hold();
 }

@@ -5,17 +5,27 @@
 mod common;
 
 use common::{FIRST, open, read_all};
-use contracts::queue::{
-    Ack, Bounds, FetchLimit, Log, LogError, NewRecord, Offset, Producer, Records, Ticket,
+use contracts::{
+    packed::{PackedRecords, pack},
+    queue::{
+        Ack, Bounds, FetchLimit, Identity, Log, LogError, NewRecord, Offset, Placed, Producer, Records,
+        Ticket,
+    },
 };
 use proptest::{collection::vec, prelude::*};
-use queue::{FileLog, LogConfig};
+use queue::{Codec, FileLog, LogConfig, wire};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
 enum Step {
     Submit(Vec<u8>),
     Flush,
+    /// Several at once, packed by who sends them; or by an identified producer, so many times.
+    Packed(Vec<Vec<u8>>),
+    Identified {
+        batch: Vec<Vec<u8>>,
+        times: usize,
+    },
     /// From somewhere up to just beyond the end, in thousandths of it.
     Fetch {
         from: u64,
@@ -23,18 +33,28 @@ enum Step {
         bytes_max: usize,
     },
     Commit(u64),
-    /// The log is closed, and what was not flushed is gone.
-    Reopen,
+    /// The log is closed, and what was not flushed is gone. From now on it packs, or does not.
+    Reopen(Codec),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => vec(any::<u8>(), 0..200).prop_map(Step::Submit),
+        6 => payload().prop_map(Step::Submit),
         3 => Just(Step::Flush),
+        1 => vec(payload(), 1..6).prop_map(Step::Packed),
+        1 => (vec(payload(), 1..6), 1..4_usize).prop_map(|(batch, times)| Step::Identified { batch, times }),
         3 => (0..1100_u64, 0..9_usize, 0..600_usize)
             .prop_map(|(from, records_max, bytes_max)| Step::Fetch { from, records_max, bytes_max }),
         1 => (0..1000_u64).prop_map(Step::Commit),
-        1 => Just(Step::Reopen),
+        1 => prop_oneof![Just(Codec::Raw), Just(Codec::Lz4)].prop_map(Step::Reopen),
+    ]
+}
+
+/// Some pack well.
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => vec(any::<u8>(), 0..200),
+        1 => (any::<u8>(), 0..2000_usize).prop_map(|(byte, bytes)| vec![byte; bytes]),
     ]
 }
 
@@ -84,7 +104,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut model = Model::default();
     let mut log = open(dir.path(), config()).0;
     let mut writer = producer(&log);
-    let (mut submitted, mut flushed) = (0, 0);
+    let (mut submitted, mut flushed, mut sequence) = (0, 0, u32::MAX - 1);
     for step in steps {
         match step {
             Step::Submit(payload) => {
@@ -98,6 +118,43 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 model.flush();
                 flushed = submitted;
             }
+            Step::Packed(batch) => {
+                submitted += batch.len() as u64;
+                let (packed, mut room) = (pack(batch.iter().map(|payload| &payload[..])), Vec::new());
+                let packed = PackedRecords::open(&packed, &mut room).unwrap();
+                prop_assert_eq!(writer.submit_packed(FIRST, &packed), Ok(Ticket(submitted)));
+                model.waiting.extend(batch);
+            }
+            // In a log that does not know batches again, records like any others.
+            Step::Identified { batch, .. } if !log.knows_batches() => {
+                for payload in batch {
+                    submitted += 1;
+                    writer.submit(NewRecord { partition: FIRST, payload: &payload }).unwrap();
+                    model.waiting.push(payload);
+                }
+            }
+            Step::Identified { batch, times } => {
+                writer.flush().unwrap();
+                model.flush();
+                writer.placed(&mut Vec::new());
+                let expected: Vec<_> = (model.end()..).take(batch.len()).collect();
+                for _ in 0..times {
+                    writer.identify(Identity { producer: 1, sequence }).unwrap();
+                    for payload in &batch {
+                        submitted += 1;
+                        writer.submit(NewRecord { partition: FIRST, payload }).unwrap();
+                    }
+                    writer.flush().unwrap();
+                    let mut placed: Vec<Placed> = Vec::new();
+                    writer.placed(&mut placed);
+                    let found: Vec<_> = placed.iter().map(|placed| placed.offset.0).collect();
+                    prop_assert_eq!(&found, &expected);
+                }
+                sequence = sequence.wrapping_add(1);
+                flushed = submitted;
+                model.waiting.extend(batch);
+                model.flush();
+            }
             Step::Fetch { from, records_max, bytes_max } => {
                 let limit = FetchLimit { records_max, bytes_max, wait: Duration::ZERO };
                 check_fetch(&log, &model, from * (model.end() + 1) / 1000, limit)?;
@@ -109,9 +166,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 model.committed = Some(next);
                 model.released = model.released.max(next);
             }
-            Step::Reopen => {
+            Step::Reopen(codec) => {
                 drop((writer, log));
-                let (again, recovery) = open(dir.path(), config());
+                let (again, recovery) = open(dir.path(), LogConfig { codec, ..config() });
                 prop_assert_eq!((recovery.cut, recovery.groups_lost), (None, None));
                 log = again;
                 writer = producer(&log);
@@ -147,7 +204,30 @@ fn check_fetch(log: &FileLog, model: &Model, from: u64, limit: FetchLimit) -> Re
     }
     prop_assert_eq!(result, Ok(()));
     let found: Vec<_> = records.iter().map(|(offset, payload)| (offset.0, payload.to_vec())).collect();
-    prop_assert_eq!(found, model.fetch(from, limit));
+    let expected = model.fetch(from, limit);
+    prop_assert_eq!(&found, &expected);
+    check_stored(log, from, limit, &expected)
+}
+
+/// As they lie in the files: perhaps fewer, since frames are not cut, but the same.
+fn check_stored(
+    log: &FileLog,
+    from: u64,
+    limit: FetchLimit,
+    expected: &[(u64, Vec<u8>)],
+) -> Result<(), TestCaseError> {
+    let Some(stored) = log.fetch_stored(FIRST, Offset(from), limit).unwrap() else { return Ok(()) };
+    let mut sent = Vec::new();
+    for slice in wire::envelope(&stored) {
+        let mut bytes = vec![0; usize::try_from(slice.bytes).unwrap()];
+        slice.file.read_at(slice.at, &mut bytes).unwrap();
+        sent.extend_from_slice(&bytes);
+    }
+    let mut records = Records::new();
+    wire::decode(&sent, FIRST, Offset(from), limit, &mut records).unwrap();
+    let found: Vec<_> = records.iter().map(|(offset, payload)| (offset.0, payload.to_vec())).collect();
+    prop_assert_eq!(&found[..], &expected[..found.len()]);
+    prop_assert_eq!(found.is_empty(), expected.is_empty());
     Ok(())
 }
 

@@ -273,6 +273,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_answered_later_keeps_its_trace() {
+        let open = telemetry(None);
+        let begin = |trace: &str| {
+            let traceparent = format!("00-{trace}-b7ad6b7169203331-01");
+            assert_eq!(admit(&open, "POST", &[("traceparent", traceparent.as_bytes())]), Ok(()));
+        };
+        let (first, second) = ("0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c");
+        begin(first);
+        let noted = open.suspend();
+        begin(second);
+        assert!(traceparent().contains(second));
+        open.after(None, 200, Duration::ZERO);
+        open.resume(noted);
+        assert!(traceparent().contains(first));
+        open.after(None, 200, Duration::ZERO);
+        assert!(!traceparent().contains(first), "it has ended");
+    }
+
+    #[test]
     fn a_trace_is_kept_and_a_broken_one_replaced() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
         assert_eq!(format!("{:032x}", trace_of(Some(&format!("00-{trace}-b7ad6b7169203331-01")))), trace);

@@ -1,4 +1,4 @@
-//! From an offset to records: where they lie, all of them checked, and what is said of those that are damaged.
+//! From an offset to frames to records: where they lie, what is checked of them, and what is said of those that are damaged.
 
 use super::{Segments, view::Route, walk::Walk};
 use contracts::queue::{FetchLimit, LogError, Offset, Partition, Records};
@@ -7,6 +7,18 @@ use queue::{
     slots::Unpack,
 };
 use std::io;
+
+/// What a reader makes of the frames that it comes to.
+pub(super) trait Takes {
+    /// The way through a segment, as it is best for what is looked at.
+    fn walk(route: &Route, at: u64) -> Walk {
+        Walk::new(route.file.clone(), route.seed, at, route.end_at)
+    }
+
+    /// Takes the frame that begins here, whose records from `next` on are wanted, and moves `next` behind what it took;
+    /// says whether all of them had room. `None` if they are damaged.
+    fn take(&mut self, walk: &mut Walk, head: &Head, next: &mut u64) -> io::Result<Option<bool>>;
+}
 
 /// What came of reading a segment.
 enum Read {
@@ -35,11 +47,21 @@ impl Segments {
         unpack: Unpack,
         out: &mut Records,
     ) -> Result<(), LogError> {
-        let mut reader = Reader { partition, next: from.0, limit, unpack, room: Vec::new(), out };
+        self.read_into(partition, from, &mut Copies { limit, unpack, room: Vec::new(), out }).map(drop)
+    }
+
+    /// Has frames taken from `from` on, until there are no more or there is no room; returns the next offset.
+    pub(super) fn read_into(
+        &self,
+        partition: Partition,
+        from: Offset,
+        takes: &mut impl Takes,
+    ) -> Result<Offset, LogError> {
+        let mut reader = Reader { partition, next: from.0, takes };
         let mut route = self.way_to(partition, from)?;
         while let Some(found) = route {
             let missing = match reader.read(&found) {
-                Ok(Read::Limit) => return Ok(()),
+                Ok(Read::Limit) => break,
                 Ok(Read::Behind) => {
                     // A segment that ends does not end a fetch.
                     route = self.view.lock().route(partition.0 as usize, reader.next);
@@ -51,13 +73,16 @@ impl Segments {
                     Missing { at, why: "the file is shorter than it was".to_owned(), upto: found.end }
                 }
                 // Perhaps it can be read another time: nobody should go on without it.
-                Err(_) if !reader.out.is_empty() => return Ok(()),
+                Err(_) if reader.next > from.0 => break,
                 Err(e) => return Err(LogError::Failed(format!("{}: {e}", found.file.path().display()))),
             };
             // What is whole before the damage is given first, so that a reader comes as far as one can.
-            return if reader.out.is_empty() { self.tell(partition, from, &found, &missing) } else { Ok(()) };
+            if reader.next == from.0 {
+                return Err(self.damage(partition, from, &found, missing));
+            }
+            break;
         }
-        Ok(())
+        Ok(Offset(reader.next))
     }
 
     /// The way to this record; `None` if it is the next one to come.
@@ -71,46 +96,32 @@ impl Segments {
     }
 
     /// Only this fetch fails: what can still be read, and written, can be.
-    fn tell(
-        &self,
-        partition: Partition,
-        asked: Offset,
-        route: &Route,
-        missing: &Missing,
-    ) -> Result<(), LogError> {
+    fn damage(&self, partition: Partition, asked: Offset, route: &Route, missing: Missing) -> LogError {
         let view = self.view.lock();
         if !view.has(route.number) {
             // It was dropped while we read.
-            return Err(LogError::OffsetOutOfRange { asked, bounds: view.bounds(partition.0 as usize) });
+            return LogError::OffsetOutOfRange { asked, bounds: view.bounds(partition.0 as usize) };
         }
         let Missing { at, why, upto } = missing;
         let file = route.file.path().display();
-        Err(LogError::Damaged {
-            partition,
-            from: asked,
-            next: Offset(*upto),
-            why: format!("{file}, byte {at}: {why}"),
-        })
+        let why = format!("{file}, byte {at}: {why}");
+        LogError::Damaged { partition, from: asked, next: Offset(upto), why }
     }
 }
 
 /// One fetch, underway.
-struct Reader<'o> {
+struct Reader<'t, T> {
     partition: Partition,
     /// The next record.
     next: u64,
-    limit: FetchLimit,
-    unpack: Unpack,
-    /// For what was packed.
-    room: Vec<u8>,
-    out: &'o mut Records,
+    takes: &'t mut T,
 }
 
-impl Reader<'_> {
-    /// Reads records until the segment ends or the limit is reached. If records are missing before that, says which.
+impl<T: Takes> Reader<'_, T> {
+    /// Reads until the segment ends or there is no room. If records are missing before that, says which.
     fn read(&mut self, route: &Route) -> io::Result<Read> {
         let [first, places @ ..] = &route.places[..] else { return Ok(gone(route, 0, None)) };
-        let mut walk = Walk::new(route.file.clone(), route.seed, first.at, route.end_at);
+        let mut walk = T::walk(route, first.at);
         let mut places = places.iter().peekable();
         let (mut sequence, mut damage) = (0, None);
         while self.next < route.end {
@@ -128,7 +139,7 @@ impl Reader<'_> {
                 if head.base > self.next {
                     return Ok(gone_to(head.base, walk.at(), damage));
                 }
-                match self.take(&mut walk, &head)? {
+                match self.takes.take(&mut walk, &head, &mut self.next)? {
                     Some(true) => {}
                     Some(false) => return Ok(Read::Limit),
                     None => drop(damage.get_or_insert((walk.at(), "a frame's body is damaged"))),
@@ -145,28 +156,30 @@ impl Reader<'_> {
     fn wants(&self, head: &Head) -> bool {
         head.kind == Kind::Data && head.partition == self.partition.0 && head.next_offset() > self.next
     }
+}
 
-    /// Takes the records of the frame that begins here; says whether all of them had room, or `None` if they are damaged.
-    fn take(&mut self, walk: &mut Walk, head: &Head) -> io::Result<Option<bool>> {
+/// Takes copies of records.
+struct Copies<'o> {
+    limit: FetchLimit,
+    unpack: Unpack,
+    /// For what was packed.
+    room: Vec<u8>,
+    out: &'o mut Records,
+}
+
+impl Takes for Copies<'_> {
+    fn take(&mut self, walk: &mut Walk, head: &Head, next: &mut u64) -> io::Result<Option<bool>> {
         let Some(body) = walk.body(head)? else { return Ok(None) };
-        let mut room = std::mem::take(&mut self.room);
-        let records = (self.unpack)(head.codec, body, &mut room);
-        let had_room = records.map(|records| self.push(head, records));
-        self.room = room;
-        Ok(had_room)
-    }
-
-    /// Pushes a frame's records from `next` on; says whether all of them had room.
-    fn push(&mut self, head: &Head, records: &[u8]) -> bool {
-        let skipped = usize::try_from(self.next - head.base).unwrap_or(usize::MAX);
+        let Some(records) = (self.unpack)(head.codec, body, &mut self.room) else { return Ok(None) };
+        let skipped = usize::try_from(*next - head.base).unwrap_or(usize::MAX);
         for record in RecordsIn::new(records).skip(skipped) {
             if !self.out.has_room(record.len(), self.limit) {
-                return false;
+                return Ok(Some(false));
             }
-            self.out.push(Offset(self.next), record);
-            self.next += 1;
+            self.out.push(Offset(*next), record);
+            *next += 1;
         }
-        true
+        Ok(Some(true))
     }
 }
 

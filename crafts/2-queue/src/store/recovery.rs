@@ -85,6 +85,7 @@ fn sort_names(disk: &dyn Disk, names: Vec<String>) -> io::Result<Files> {
 /// Makes the first segment of a log.
 fn begin_log(outside: &Outside, config: &LogConfig, guards: Guards) -> io::Result<()> {
     let header = Header {
+        version: segment::VERSION,
         number: 0,
         salt: (outside.salt)(),
         first_sequence: 0,
@@ -168,7 +169,7 @@ impl Found {
         let file = outside.disk.open(&name).map_err(|e| io_error(&path, e))?;
         match segment::read_header(&*file, number) {
             Ok(header) => Ok((file, header)),
-            Err(BadHead::Version(found)) => Err(OpenError::Version { path, found, reads: segment::MAGIC[3] }),
+            Err(BadHead::Version(found)) => Err(OpenError::Version { path, found, reads: segment::VERSION }),
             Err(BadHead::Damaged(at, why)) => Err(OpenError::Damaged { path, at, why }),
             Err(BadHead::Io(e)) => Err(io_error(&path, e)),
         }
@@ -224,6 +225,8 @@ impl Found {
             fresh,
             sequence: scan.sequence,
             epoch: self.epoch.max(scan.epoch) + u32::from(!announced),
+            version: header.version,
+            batches: scan.batches,
             taken: Taken::default(),
             placed: Vec::new(),
         };

@@ -13,6 +13,7 @@ use super::{
     walk::Walk,
 };
 use queue::{
+    batches::{Batches, Kept},
     disk::DataFile,
     frame::{Head, Kind},
     open::{Cut, Gap},
@@ -31,6 +32,8 @@ pub(crate) struct Scan {
     pub(crate) epoch: u32,
     /// Behind the end, what earlier openings cut off ends here.
     pub(crate) known_until: u64,
+    /// The identified batches: those of the table at its begin, and those of its frames.
+    pub(crate) batches: Batches,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) cut: Option<Cut>,
 }
@@ -49,6 +52,7 @@ pub(crate) fn scan(
         sequence: header.first_sequence,
         epoch: header.epoch,
         known_until: 0,
+        batches: Batches::default(),
         gaps: Vec::new(),
         cut: None,
     };
@@ -99,7 +103,16 @@ impl Scan {
         let Some(body) = walk.body(&head)? else { return Ok(false) };
         match head.kind {
             Kind::Data => match &mut self.index {
-                Some(index) => index.learn(&head, at),
+                Some(index) => {
+                    index.learn(&head, at);
+                    if head.producer != 0 {
+                        self.batches.learn(head.producer, head.partition, Kept::of(&head));
+                    }
+                }
+                None => return Ok(false),
+            },
+            Kind::Batches => match Batches::decode(body) {
+                Some(batches) => self.batches = batches,
                 None => return Ok(false),
             },
             Kind::Epoch => {

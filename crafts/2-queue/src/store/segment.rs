@@ -4,7 +4,7 @@
 //! is on disk, and only then frames follow. So a name never stands for half a head, and where a file is used again none
 //! of its old frames is overwritten before the new salt is durable.
 
-use crc32c::crc32c;
+use crc32c::{crc32c, crc32c_append};
 use queue::{
     disk::{self, DataFile, Disk},
     frame::{u32_at, u64_at},
@@ -14,11 +14,15 @@ use std::{io, sync::Arc};
 /// Where the first frame begins.
 pub(crate) const FIRST_FRAME: u64 = 2 * COPY_BYTES as u64;
 
-/// What every segment begins with; the last byte is the version.
-pub(crate) const MAGIC: [u8; 4] = *b"SCL\x02";
+/// What every segment begins with; the version follows.
+const MAGIC: [u8; 3] = *b"SCL";
+/// Segments are begun in this version …
+pub(crate) const VERSION: u8 = 3;
+/// … and read if they have this one or a later one. Version 2 knew neither packed bodies nor batches.
+const VERSION_MIN: u8 = 2;
 /// The head stands twice, each copy in a sector of its own: without the salt in it nothing in the segment can be read.
 const COPY_BYTES: usize = 512;
-/// u32, over everything behind it.
+/// u32, over what is before it, from version 3 on, and everything behind it.
 const CHECKSUM: usize = 4;
 /// u64.
 const NUMBER: usize = CHECKSUM + 4;
@@ -42,6 +46,8 @@ const NAME_DIGITS: usize = 20;
 /// What stands at the begin of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// What may stand in it.
+    pub(crate) version: u8,
     /// One more than that of the segment before.
     pub(crate) number: u64,
     /// Never the same twice.
@@ -58,16 +64,22 @@ pub(crate) struct Header {
 impl Header {
     fn copy(&self) -> [u8; HEADER_BYTES] {
         let mut copy = [0; HEADER_BYTES];
-        copy[..CHECKSUM].copy_from_slice(&MAGIC);
+        copy[..MAGIC.len()].copy_from_slice(&MAGIC);
+        copy[MAGIC.len()] = self.version;
         copy[NUMBER..SALT].copy_from_slice(&self.number.to_le_bytes());
         copy[SALT..FIRST_SEQUENCE].copy_from_slice(&self.salt.to_le_bytes());
         copy[FIRST_SEQUENCE..CREATED].copy_from_slice(&self.first_sequence.to_le_bytes());
         copy[CREATED..EPOCH].copy_from_slice(&self.created_ms.to_le_bytes());
         copy[EPOCH..RECYCLED].copy_from_slice(&self.epoch.to_le_bytes());
         copy[RECYCLED..].copy_from_slice(&u32::from(self.recycled).to_le_bytes());
-        let checksum = crc32c(&copy[NUMBER..]);
+        let checksum = Self::checksum(self.version, &copy);
         copy[CHECKSUM..NUMBER].copy_from_slice(&checksum.to_le_bytes());
         copy
+    }
+
+    fn checksum(version: u8, copy: &[u8]) -> u32 {
+        let before = if version > VERSION_MIN { crc32c(&copy[..CHECKSUM]) } else { 0 };
+        crc32c_append(before, &copy[NUMBER..HEADER_BYTES])
     }
 
     /// Both copies, to the begin of the first frame.
@@ -80,9 +92,10 @@ impl Header {
     }
 
     fn parse(copy: &[u8]) -> Option<Self> {
-        let whole =
-            copy[..CHECKSUM] == MAGIC && u32_at(copy, CHECKSUM) == crc32c(&copy[NUMBER..HEADER_BYTES]);
+        let version = Some(copy[MAGIC.len()]).filter(|version| (VERSION_MIN..=VERSION).contains(version))?;
+        let whole = copy.starts_with(&MAGIC) && u32_at(copy, CHECKSUM) == Self::checksum(version, copy);
         whole.then(|| Self {
+            version,
             number: u64_at(copy, NUMBER),
             salt: u64_at(copy, SALT),
             first_sequence: u64_at(copy, FIRST_SEQUENCE),
@@ -114,8 +127,9 @@ pub(crate) fn read_header(file: &dyn DataFile, number: u64) -> Result<Header, Ba
     if let Some(header) = copies.into_iter().flatten().find(|header| header.number == number) {
         return Ok(header);
     }
-    if bytes[..3] == MAGIC[..3] && bytes[3] != MAGIC[3] {
-        return Err(BadHead::Version(bytes[3]));
+    let version = bytes[MAGIC.len()];
+    if bytes.starts_with(&MAGIC) && !(VERSION_MIN..=VERSION).contains(&version) {
+        return Err(BadHead::Version(version));
     }
     if let Some(header) = copies.into_iter().flatten().next() {
         let why = format!("expected the head of segment {number}, found that of segment {}", header.number);
@@ -189,8 +203,15 @@ mod tests {
 
     #[test]
     fn a_head_is_read_as_long_as_one_of_its_copies_is_whole() {
-        let header =
-            Header { number: 7, salt: 1, first_sequence: 2, created_ms: 3, epoch: 4, recycled: true };
+        let header = Header {
+            version: VERSION,
+            number: 7,
+            salt: 1,
+            first_sequence: 2,
+            created_ms: 3,
+            epoch: 4,
+            recycled: true,
+        };
         let right = header.encode();
         let read = |bytes: &[u8]| {
             let disk = SimDisk::new(1);

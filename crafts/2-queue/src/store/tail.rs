@@ -16,6 +16,7 @@ use super::{
 use contracts::queue::LogError;
 use parking_lot::Mutex;
 use queue::{
+    batches::{Batches, Kept},
     disk::{self, DataFile},
     frame::{self, HEAD_BYTES, Head, Kind},
     line::{Pending, Taken},
@@ -31,6 +32,8 @@ const GROW_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Tail {
     pub(crate) file: Arc<dyn DataFile>,
     pub(crate) number: u64,
+    /// Of the format of this segment.
+    pub(crate) version: u8,
     pub(crate) seed: u32,
     /// Behind the last whole frame.
     pub(crate) at: u64,
@@ -42,6 +45,8 @@ pub(crate) struct Tail {
     pub(crate) sequence: u64,
     /// Of this opening.
     pub(crate) epoch: u32,
+    /// The identified batches that are written: the next segment begins with them.
+    pub(crate) batches: Batches,
     /// Taken out of the line, and not all written yet.
     pub(crate) taken: Taken,
     /// The frames of one write; kept for its memory.
@@ -78,6 +83,9 @@ impl Tail {
         self.sequence += self.placed.len() as u64;
         self.fresh = false;
         self.taken.pass(bytes);
+        for (head, _) in self.placed.iter().filter(|(head, _)| head.producer != 0) {
+            self.batches.learn(head.producer, head.partition, Kept::of(head));
+        }
     }
 }
 
@@ -150,6 +158,7 @@ impl Segments {
     fn begin_segment(&self, tail: &mut Tail) -> Result<(), LogError> {
         let spare = self.spares.lock().pop();
         let header = Header {
+            version: segment::VERSION,
             number: tail.number + 1,
             salt: (self.outside.salt)(),
             first_sequence: tail.sequence,
@@ -159,7 +168,13 @@ impl Segments {
         };
         let (seed, next) = (self.guards.seed(header.salt), self.view.lock().next().to_vec());
         let table = Table { known_until: 0, next: next.clone() };
-        let first = epoch_frame(seed, tail.sequence, tail.epoch, header.created_ms, &table);
+        let mut first = epoch_frame(seed, tail.sequence, tail.epoch, header.created_ms, &table);
+        let mut sequence = tail.sequence + 1;
+        if !tail.batches.is_empty() {
+            let head = Head { sequence, epoch: header.epoch, time_ms: header.created_ms, ..Head::default() };
+            first.extend(frame_of_ours(Kind::Batches, seed, head, &tail.batches.encode()));
+            sequence += 1;
+        }
         let synced_first = self.guards.head_first;
         let begun = segment::begin(&*self.outside.disk, spare.as_deref(), &header, &first, synced_first)
             .and_then(|file| Ok((file.bytes()?, file)));
@@ -168,9 +183,9 @@ impl Segments {
             self.marks.refuses(&self.outside.disk.path(&segment::name(header.number)), &e)
         })?;
         tail.file = file.clone();
-        (tail.number, tail.seed, tail.fresh) = (header.number, seed, true);
+        (tail.number, tail.version, tail.seed, tail.fresh) = (header.number, header.version, seed, true);
         (tail.at, tail.file_bytes) = (FIRST_FRAME + first.len() as u64, file_bytes);
-        tail.sequence += 1;
+        tail.sequence = sequence;
         let index = Index::new(&next);
         self.view.lock().roll(Segment { number: tail.number, file, seed, end: tail.at, index });
         Ok(())
@@ -191,7 +206,9 @@ impl Segments {
         let (table, time_ms) = (Table { known_until, next }, (self.outside.now_ms)());
         let frame = epoch_frame(tail.seed, tail.sequence, tail.epoch, time_ms, &table);
         let end = tail.at + frame.len() as u64;
-        if end > self.config.segment_bytes_max && !tail.fresh {
+        // A segment of an older format takes nothing of this one.
+        let is_full = end > self.config.segment_bytes_max && !tail.fresh;
+        if is_full || tail.version < segment::VERSION {
             return self.roll(tail);
         }
         tail.file.write_at(tail.at, &frame).map_err(|e| self.marks.refuses(tail.file.path(), &e))?;
@@ -207,7 +224,12 @@ impl Segments {
 
 /// The first frame of a segment, or of an opening. Everything before it is on disk.
 pub(crate) fn epoch_frame(seed: u32, sequence: u64, epoch: u32, time_ms: u64, table: &Table) -> Vec<u8> {
-    let body = table.encode();
-    let head = Head { sequence, synced: sequence, epoch, time_ms, ..Head::of(Kind::Epoch, 0, 0, &body) };
-    frame::whole(&head, seed, &body)
+    frame_of_ours(Kind::Epoch, seed, Head { sequence, epoch, time_ms, ..Head::default() }, &table.encode())
+}
+
+/// A frame without records, before which everything is on disk when somebody can read it.
+fn frame_of_ours(kind: Kind, seed: u32, head: Head, body: &[u8]) -> Vec<u8> {
+    let Head { sequence, epoch, time_ms, .. } = head;
+    let head = Head { sequence, synced: sequence, epoch, time_ms, ..Head::of(kind, 0, 0, body) };
+    frame::whole(&head, seed, body)
 }

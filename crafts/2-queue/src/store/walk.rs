@@ -11,8 +11,10 @@ use std::{io, path::Path, sync::Arc};
 
 /// How much is read at once, unless a frame is longer …
 const READ_BYTES: usize = 64 << 10;
-/// … or the walk has just jumped: it may jump again after one frame.
+/// … or the walk has just jumped: it may jump again after one frame …
 const READ_BYTES_AFTER_A_JUMP: usize = 16 << 10;
+/// … or only heads are looked at: where bodies are long, each is all that is wanted of a read.
+const READ_BYTES_OF_HEADS: usize = 4 << 10;
 
 /// A way through one segment.
 pub(crate) struct Walk {
@@ -23,6 +25,8 @@ pub(crate) struct Walk {
     /// Where to stop. What lies behind may be half written.
     end: u64,
     read_bytes: usize,
+    /// What is read at once when one frame follows the other.
+    read_bytes_most: usize,
     buffer: Vec<u8>,
     /// The position in the file of the buffer's first byte.
     buffer_at: u64,
@@ -31,8 +35,21 @@ pub(crate) struct Walk {
 impl Walk {
     /// From byte `at`, where a frame begins, to the byte `end`.
     pub(crate) fn new(file: Arc<dyn DataFile>, seed: u32, at: u64, end: u64) -> Self {
-        let read_bytes = READ_BYTES_AFTER_A_JUMP;
-        Self { file, seed, at, end, read_bytes, buffer: Vec::new(), buffer_at: at }
+        let (read_bytes, read_bytes_most) = (READ_BYTES_AFTER_A_JUMP, READ_BYTES);
+        Self { file, seed, at, end, read_bytes, read_bytes_most, buffer: Vec::new(), buffer_at: at }
+    }
+
+    /// The same, for who wants the heads and hardly more.
+    pub(crate) fn of_heads(self) -> Self {
+        Self { read_bytes: READ_BYTES_OF_HEADS, read_bytes_most: READ_BYTES_OF_HEADS, ..self }
+    }
+
+    pub(crate) fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    pub(crate) fn file(&self) -> &Arc<dyn DataFile> {
+        &self.file
     }
 
     /// Where the next frame begins, if there is one.
@@ -65,7 +82,7 @@ impl Walk {
     pub(crate) fn jump(&mut self, at: u64) {
         if at != self.at {
             self.at = at;
-            self.read_bytes = READ_BYTES_AFTER_A_JUMP;
+            self.read_bytes = self.read_bytes_most.min(READ_BYTES_AFTER_A_JUMP);
         }
     }
 
@@ -82,10 +99,17 @@ impl Walk {
         Ok(body.filter(|body| head.fits(body)))
     }
 
+    /// The first bytes of the body of the frame that begins here, four of them if there are so many. Nobody has checked
+    /// them.
+    pub(crate) fn begin_of_body(&mut self, head: &Head) -> io::Result<&[u8]> {
+        let end = HEAD_BYTES + (head.body_bytes as usize).min(4);
+        Ok(self.look(end)?.get(HEAD_BYTES..end).unwrap_or_default())
+    }
+
     /// Goes behind the frame that begins here.
     pub(crate) fn pass(&mut self, head: &Head) {
         self.at += head.frame_bytes();
-        self.read_bytes = READ_BYTES;
+        self.read_bytes = self.read_bytes_most;
     }
 
     /// Goes to the next head that is wanted, here or behind; `None` if there is none.

@@ -37,6 +37,7 @@ pub struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after_s: Option<u32>,
+    pub(crate) content_type: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -77,8 +78,13 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path_and_query: &str) -> Result<Answer, String> {
-        let mut request =
-            self.agent.get(self.url(path_and_query)).header("traceparent", telemetry::traceparent());
+        self.get_as(path_and_query, "*/*")
+    }
+
+    /// The same, preferably of a media type.
+    pub(crate) fn get_as(&self, path_and_query: &str, media_type: &str) -> Result<Answer, String> {
+        let mut request = self.agent.get(self.url(path_and_query));
+        request = request.header("traceparent", telemetry::traceparent()).header("Accept", media_type);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -125,6 +131,8 @@ impl Client {
         let mut response = result.map_err(|e| failed(&e))?;
         let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok());
         let retry_after_s = retry_after.and_then(|v| v.parse().ok());
+        let content_type = response.headers().get("content-type").and_then(|v| v.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
         let status = response.status().as_u16();
         let body = response
             .body_mut()
@@ -132,7 +140,7 @@ impl Client {
             .limit(ANSWER_BYTES_MAX)
             .read_to_vec()
             .map_err(|e| failed(&e))?;
-        Ok(Answer { status, retry_after_s, body })
+        Ok(Answer { status, retry_after_s, content_type, body })
     }
 }
 

@@ -7,8 +7,8 @@
 mod producer;
 
 use self::producer::RemoteProducer;
-use super::Client;
-use crate::routes::queue::CONSUME_WAIT_MAX;
+use super::{Answer, Client};
+use crate::routes::queue::{CONSUME_WAIT_MAX, STORED};
 use contracts::{
     http::percent_encode,
     queue::{
@@ -16,6 +16,7 @@ use contracts::{
         Producer, Records,
     },
 };
+use queue::wire;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -105,6 +106,12 @@ impl RemoteLog {
     }
 }
 
+/// Records that were fetched as such.
+fn decode(answer: &Answer, out: &mut Records) -> Result<(), LogError> {
+    out.decode(&answer.body)
+        .map_err(|at| LogError::Failed(format!("fetched records are broken at byte {at}")))
+}
+
 impl Log for RemoteLog {
     /// 1 until the service has answered.
     fn partitions(&self) -> u32 {
@@ -153,11 +160,17 @@ impl Log for RemoteLog {
         loop {
             let asked = Instant::now();
             let wait = deadline.saturating_duration_since(asked).min(CONSUME_WAIT_MAX);
-            let answer = self.client.get(&format!("{path}&wait={}", wait.as_millis()));
+            let answer = self.client.get_as(&format!("{path}&wait={}", wait.as_millis()), STORED);
             let answer = answer.map_err(LogError::Failed)?;
             answer.success(LogError::Failed)?;
-            let broken = |at| LogError::Failed(format!("fetched records are broken at byte {at}"));
-            out.decode(&answer.body).map_err(broken)?;
+            if answer.content_type != STORED {
+                decode(&answer, out)?;
+            } else if wire::decode(&answer.body, partition, from, limit, out).is_err() && out.is_empty() {
+                // Damaged, there or on the way. The log itself says which records are lost, or gives them.
+                let answer = self.client.get(&path).map_err(LogError::Failed)?;
+                answer.success(LogError::Failed)?;
+                decode(&answer, out)?;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if !out.is_empty() || left.is_zero() {
                 return Ok(());

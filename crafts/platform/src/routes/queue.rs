@@ -4,12 +4,13 @@ mod produce;
 
 use super::{Route, bad_parameter, json_body, param, required};
 use contracts::{
-    http::{ApiError, Deferred, Request, Response},
+    http::{ApiError, Body, Deferred, Request, Response},
     ingest::Shutdown,
     limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
     queue::{Assignment, FetchLimit, Log, LogError, Membership, Offset, Partition, Records, TOPIC},
 };
 use produce::Clerk;
+use queue::wire;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -26,6 +27,8 @@ pub const RECORDS: &str = "application/vnd.systems-craft.records";
 pub const PACKED: &str = "application/vnd.systems-craft.records+lz4";
 /// Fetched records: each `offset u64 · length u32 · payload`.
 pub const FETCHED: &str = "application/vnd.systems-craft.fetched";
+/// The same as they lie in the log's files: see `queue::wire`.
+pub const STORED: &str = wire::STORED;
 
 /// The longest that a consume waits for its first record, whatever was asked for.
 pub const CONSUME_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -116,6 +119,9 @@ fn consume(
     let wait = Duration::from_millis(wait_ms).min(CONSUME_WAIT_MAX);
     let mut records = Records::new();
     if limit.records_max > 0 {
+        if let Some(stored) = stored(log, request, partition, offset, limit)? {
+            return Ok(stored);
+        }
         log.fetch(partition, offset, limit, &mut records).map_err(|e| refusal(&e))?;
         if records.is_empty() && !wait.is_zero() {
             let slice = FetchLimit { wait: WAIT_SLICE, ..limit };
@@ -123,6 +129,23 @@ fn consume(
         }
     }
     Ok(Response::body(200, FETCHED, records.encode()))
+}
+
+/// Frames as they lie, if they are asked for, the log gives any, and there are some already: who waits at the end is served
+/// with so few that it makes no difference.
+fn stored(
+    log: &dyn Log,
+    request: &Request<'_>,
+    partition: Partition,
+    offset: Offset,
+    limit: FetchLimit,
+) -> Result<Option<Response>, ApiError> {
+    if !request.header("accept").is_some_and(|accepted| accepted.contains(STORED)) {
+        return Ok(None);
+    }
+    let stored = log.fetch_stored(partition, offset, limit).map_err(|e| refusal(&e))?;
+    let stored = stored.filter(|stored| !stored.slices.is_empty());
+    Ok(stored.map(|stored| Response::body(200, STORED, Body::Slices(wire::envelope(&stored)))))
 }
 
 /// Fetches again and again, each time waiting a little, until there is something, the time is over, or the service stops.

@@ -4,7 +4,7 @@
 //! every byte that a consumer gets is copied out of the file and into the answer, though nobody on the way looks at it;
 //! and a batch that a producer sends again, because it has not heard the answer, is there twice.
 
-use queue::{frame::CODEC_RAW, slots::Transfer};
+use queue::{codec::Codec, frame::CODEC_RAW, slots::Transfer};
 
 /// Records as they are.
 #[derive(Debug)]
@@ -12,8 +12,10 @@ pub struct Copied;
 
 impl Transfer for Copied {
     const GIVES_STORED: bool = false;
+    const KEEPS_PACKED: bool = false;
+    const KNOWS_BATCHES: bool = false;
 
-    fn pack(_frame: &mut Vec<u8>, _room: &mut Vec<u8>) -> u8 {
+    fn pack(_codec: Codec, _frame: &mut Vec<u8>, _room: &mut Vec<u8>) -> u8 {
         CODEC_RAW
     }
 

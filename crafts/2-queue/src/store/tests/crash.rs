@@ -72,7 +72,7 @@ fn fails_for_some_seed(what: &str, guards: Guards, lies: bool) {
     println!("{what}: seed {seed}: {why}");
 }
 
-fn from_env(name: &str, or: u64) -> u64 {
+pub(super) fn from_env(name: &str, or: u64) -> u64 {
     env::var(name).ok().map_or(or, |text| text.parse().expect("a number"))
 }
 
@@ -120,6 +120,7 @@ fn run(seed: u64, guards: Guards, lies: bool) -> Result<(), String> {
         segment_bytes_max: 4096,
         partitions,
         retention_bytes_max: rng.bool().then_some(16_000),
+        codec: if rng.bool() { Codec::Lz4 } else { Codec::Raw },
         ..LogConfig::for_groups(&["group"])
     };
     let partitions = vec![Partitioned::default(); partitions as usize];

@@ -6,7 +6,7 @@ mod faults;
 mod golden;
 
 use super::{Guards, Segments, segment};
-use crate::{FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};
+use crate::{Codec, FileLog, LogConfig, OpenError, Recovery, sim::SimDisk};
 use contracts::queue::{FetchLimit, Log, LogError, NewRecord, Offset, Partition, Producer, Records, Ticket};
 use std::{thread, time::Duration};
 

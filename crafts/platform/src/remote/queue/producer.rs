@@ -8,13 +8,18 @@
 use super::Fixed;
 use crate::{
     remote::{Answer, Client},
-    routes::queue::RECORDS,
+    routes::queue::{PACKED, RECORDS},
 };
 use contracts::{
     http::ErrorBody,
-    limits::{BODY_BYTES_MAX, RECORD_BYTES_MAX},
-    queue::{Ack, Identity, LogError, NewRecord, Offset, Partition, Placed, Producer, Ticket, put_payload},
+    limits::{BATCH_RECORDS_MAX, BODY_BYTES_MAX, RECORD_BYTES_MAX},
+    packed,
+    queue::{
+        Ack, Identity, LogError, NewRecord, Offset, Partition, Placed, Producer, Ticket, payload_at,
+        put_payload,
+    },
 };
+use queue::codec::{SHRINKS_BY_PART, TRIED_BYTES_MIN};
 use serde::Deserialize;
 use std::{
     collections::{HashMap, VecDeque},
@@ -148,10 +153,10 @@ impl RemoteProducer {
 
     /// Sends one body until there is an answer that says what became of it.
     fn send(&mut self, batch: &mut Batch, deadline: Instant) -> Sent {
-        let mut pause = RETRY_FIRST;
+        let (mut pause, packed) = (RETRY_FIRST, batch.packed());
         loop {
             self.name(batch);
-            let sent = self.ask(batch);
+            let sent = self.ask(batch, packed.as_deref());
             let again = match &sent {
                 Sent::At(_) => false,
                 // The service has forgotten batches before this one, as it may where they were not on disk; so this is the
@@ -183,12 +188,13 @@ impl RemoteProducer {
         }
     }
 
-    fn ask(&self, batch: &Batch) -> Sent {
+    fn ask(&self, batch: &Batch, packed: Option<&[u8]>) -> Sent {
         let mut path = format!("/produce?partition={}&ack={}", batch.partition.0, self.ack.as_str());
         if let Some(Identity { producer, sequence }) = batch.sent_as {
             path.push_str(&format!("&producer={producer}&sequence={sequence}"));
         }
-        match self.client.post(&path, RECORDS, &batch.body) {
+        let (media_type, body) = packed.map_or((RECORDS, &batch.body[..]), |packed| (PACKED, packed));
+        match self.client.post(&path, media_type, body) {
             Ok(answer) => understand(&answer, batch),
             Err(why) => Sent::Unknown(why),
         }
@@ -344,6 +350,20 @@ impl Producer for RemoteProducer {
 impl Batch {
     fn new(partition: Partition, asked: Option<Identity>) -> Self {
         Self { partition, asked, sent_as: None, tickets: Vec::new(), body: Vec::new() }
+    }
+
+    /// The same records packed, if that is worth while. The service's log may keep them so.
+    fn packed(&self) -> Option<Vec<u8>> {
+        if self.body.len() < TRIED_BYTES_MIN || self.tickets.len() > BATCH_RECORDS_MAX {
+            return None;
+        }
+        let mut at = 0;
+        let packed = packed::pack(std::iter::from_fn(|| {
+            let payload = payload_at(&self.body, at)?;
+            at += 4 + payload.len();
+            Some(payload)
+        }));
+        (packed.len() <= self.body.len() - self.body.len() / SHRINKS_BY_PART).then_some(packed)
     }
 }
 
