@@ -249,7 +249,10 @@ fn the_file_that_the_format_draws_is_one() {
     let drawn = Offsets::decode(text.as_bytes()).unwrap();
     assert_eq!(drawn.encode(), text);
     assert_eq!(drawn.get("other").map(|group| group.assignment), Some(Assignment::Range));
-    assert_eq!((drawn.generation("storage"), drawn.committed("storage", Partition(0))), (3, Some(Offset(4711))));
+    assert_eq!(
+        (drawn.generation("storage"), drawn.committed("storage", Partition(0))),
+        (3, Some(Offset(4711)))
+    );
 }
 
 #[test]

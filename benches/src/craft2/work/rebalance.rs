@@ -57,7 +57,9 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
         let members: Vec<_> = (0..MEMBERS)
             .map(|number| {
                 let end = if number == 0 { &die } else { &stop };
-                scope.spawn(move || Member { log, number, handed: Vec::new(), heard: Instant::now() }.live(end))
+                scope.spawn(move || {
+                    Member { log, number, handed: Vec::new(), heard: Instant::now() }.live(end)
+                })
             })
             .collect();
         thread::sleep(length.mul_f64(DEATH_AFTER));
