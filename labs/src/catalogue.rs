@@ -57,8 +57,8 @@ pub struct Lab {
     pub reference: Form,
     /// What stood there before; the warm-up has nothing before it.
     pub previous: Option<Form>,
-    /// The types of all slots of the server, the learner's own left out; empty for the warm-up.
-    pub server: Vec<SlotType>,
+    /// What the slot is a part of; the warm-up and the exercises are whole by themselves.
+    pub whole: Option<Whole>,
     /// The named tests that the starter fails, exactly.
     pub fails: Vec<String>,
     /// What is measured at the end.
@@ -89,13 +89,35 @@ pub struct Form {
     pub files: BTreeMap<String, String>,
 }
 
-/// What fills a slot of the server.
+/// A craft as it is in a phase, put together from its slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotType {
-    /// `engine`
-    pub slot: String,
-    /// Its path, as the learner's crate names it; `None` for the learner's own.
-    pub path: Option<String>,
+pub struct Whole {
+    /// The craft's package: `ingest`.
+    pub package: String,
+    /// The manifests of the craft and of its superseded variants: whatever they use, the learner may use.
+    pub manifests: [String; 2],
+    /// What the slots are put together in, within the package: `service::Server`.
+    pub type_path: String,
+    /// The types of the slots in their order, as the learner's crate names them; `None` for the learner's own.
+    pub slots: Vec<Option<String>>,
+}
+
+impl Whole {
+    /// What the craft is called in a learner's crate, which itself has the package's name: so a file of the craft reads
+    /// the same there.
+    pub fn alias(&self) -> String {
+        alias_of(&self.package)
+    }
+
+    /// The package of the superseded variants.
+    pub fn phases_package(&self) -> String {
+        format!("{}-phases", self.package)
+    }
+}
+
+/// What the workspace of the learners' crates calls the package of a craft.
+pub fn alias_of(package: &str) -> String {
+    format!("craft-{package}")
 }
 
 /// What is measured, and how much is enough.
@@ -109,7 +131,7 @@ pub enum Gate {
         /// Of the previous form's count.
         at_most: f64,
     },
-    /// Requests a second under a load of the bench.
+    /// Requests a second under a load of the bench: of a step of ingestion.
     Load {
         /// Its name.
         load: String,
@@ -309,7 +331,7 @@ fn of_no_step(
         starter,
         reference,
         previous: None,
-        server: Vec::new(),
+        whole: None,
         fails: told.fails.clone(),
         gates: told.gates.clone(),
         beyond: told.beyond.clone(),
@@ -333,12 +355,17 @@ fn of_step(
         let variant = craft.variant(phase, slot).map_err(|e| e.to_string())?;
         form_of(root, craft, slot, variant, &told.copy)
     };
-    let mut server = Vec::new();
+    let mut slots = Vec::new();
     for other in &craft.slots {
         let variant = craft.variant(phase, other).map_err(|e| e.to_string())?;
-        let path = (other.name != slot.name).then(|| path_of(craft, other, variant));
-        server.push(SlotType { slot: other.name.clone(), path });
+        slots.push((other.name != slot.name).then(|| path_of(craft, other, variant)));
     }
+    let whole = Whole {
+        package: craft.package.clone(),
+        manifests: [&craft.dir, &craft.phases_dir()].map(|dir| format!("{dir}/Cargo.toml")),
+        type_path: craft.whole.clone(),
+        slots,
+    };
     Ok(Lab {
         slug: phase.slug.clone(),
         title: phase.title.clone(),
@@ -349,7 +376,7 @@ fn of_step(
         starter,
         reference: form(phase)?,
         previous: Some(form(before)?),
-        server,
+        whole: Some(whole),
         fails: told.fails.clone(),
         gates: told.gates.clone(),
         beyond: told.beyond.clone(),
@@ -379,7 +406,8 @@ fn form_of(
         None => {
             files.insert(slot.file.clone(), craft.path(&slot.file));
             let submodules = slot.file.trim_end_matches(".rs");
-            for file in rust_files(root, &craft.path(submodules))? {
+            let below = rust_files(root, &craft.path(submodules))?;
+            for file in below.into_iter().filter(|file| !is_of_tests(file)) {
                 let dest = file.strip_prefix(&format!("{}/", craft.dir)).unwrap_or(&file).to_owned();
                 files.insert(dest, file);
             }
@@ -390,6 +418,11 @@ fn form_of(
         files.insert(file.clone(), craft.path(file));
     }
     Ok(Form { type_name: type_name.clone(), files })
+}
+
+/// Whether a file is a module of tests, or below one: a learner's crate has named tests instead.
+fn is_of_tests(file: &str) -> bool {
+    Path::new(file).iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
 /// The files below a folder of the repository, if there is such a folder.
@@ -412,9 +445,9 @@ fn rust_files(root: &Path, dir: &str) -> Result<Vec<String>, String> {
 /// A type's path, as the learner's crate names it.
 fn path_of(craft: &Craft, slot: &Slot, variant: Option<&Variant>) -> String {
     let (package, file, type_name) = match variant {
-        Some(variant) => (format!("{}_phases", craft.name), variant.file.as_str(), &variant.type_name),
-        None => ("craft".to_owned(), slot.file.trim_start_matches("src/"), &slot.type_name),
+        Some(variant) => (craft.phases_package(), variant.file.as_str(), &variant.type_name),
+        None => (alias_of(&craft.package), slot.file.trim_start_matches("src/"), &slot.type_name),
     };
     let module = file.trim_end_matches(".rs").replace('/', "::");
-    format!("{package}::{module}::{type_name}")
+    format!("{}::{module}::{type_name}", package.replace('-', "_"))
 }

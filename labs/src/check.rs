@@ -164,8 +164,8 @@ fn contest(
     share: f64,
     tell: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Judgement, LabError> {
-    let number = lab.step.map_or(0, |step| step.phase);
-    let contest = Contest::new(&program.path, number, load, share).ok_or_else(|| {
+    let contest = lab.step.and_then(|step| Contest::new(&program.path, step, load, share));
+    let contest = contest.ok_or_else(|| {
         LabError::file(&lab.dir.join("lab.toml"), format!("there is no load {load} to measure"))
     })?;
     tell(&Event::Says(&format!(

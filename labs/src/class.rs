@@ -22,7 +22,7 @@ pub mod report;
 use crate::{
     LabError,
     catalogue::{Catalogue, Form, Gate, Lab},
-    gate::{self, Judgement, ROUNDS_MIN, ROUNDS_MORE, Stop, power::Power},
+    gate::{self, Judgement, ROUNDS_MIN, ROUNDS_MORE, Stop, measure::is_measured, power::Power},
     program::{self, Counted, End, Profile, Program, Tested},
     progress::{self, Outcome, source_hash},
     read,
@@ -412,7 +412,8 @@ fn measure(
     desks: &mut [Desk],
     watch: &mut dyn FnMut(&str),
 ) -> Result<(), LabError> {
-    let Some(step) = lab.step else { return Ok(()) };
+    // What is no server cannot be loaded: its tests and counters have the last word.
+    let Some(step) = lab.step.filter(|step| load.is_some() || is_measured(*step)) else { return Ok(()) };
     let mut right: Vec<&mut Desk> =
         desks.iter_mut().filter(|desk| desk.outcome == Outcome::Passed && desk.program.is_some()).collect();
     let (name, rounds) = load.map_or(("plain", 1), |(load, _)| (load, class.rounds));
@@ -420,7 +421,7 @@ fn measure(
         .iter()
         .filter_map(|desk| Some(Contestant { alias: &desk.alias, program: &desk.program.as_ref()?.path }))
         .collect();
-    let measured = rounds::measure(baseline, step.phase, name, rounds, &contestants, watch)
+    let measured = rounds::measure(baseline, step, name, rounds, &contestants, watch)
         .ok_or_else(|| LabError::file(&lab.dir, format!("there is no load {name} to measure")))?;
     for (desk, Measured { rounds, stop }) in right.iter_mut().zip(&measured) {
         let decided = match (load, stop) {

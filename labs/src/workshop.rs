@@ -16,9 +16,10 @@
 
 use crate::{
     LabError,
-    catalogue::{Catalogue, Form, Lab, Starter},
+    catalogue::{Catalogue, Form, Lab, Starter, alias_of},
     exercise, holes, read, write,
 };
+use course::TABLE_FILE;
 use std::{
     collections::BTreeMap,
     fs,
@@ -270,11 +271,11 @@ impl Workshop {
                 *path = Value::String(self.root.join(relative).to_string_lossy().into_owned());
             }
         }
-        // The learner's own copy of a craft's file names the craft as it names itself.
-        if let Some(craft) = dependencies.get("ingest").cloned() {
-            let mut craft = craft.as_table().cloned().unwrap_or_default();
-            craft.insert("package".to_owned(), Value::String("ingest".to_owned()));
-            dependencies.insert("craft".to_owned(), Value::Table(craft));
+        for (package, alias) in self.aliases()? {
+            if let Some(Value::Table(mut craft)) = dependencies.get(&package).cloned() {
+                craft.insert("package".to_owned(), Value::String(package));
+                dependencies.insert(alias, Value::Table(craft));
+            }
         }
         workspace.insert("dependencies".to_owned(), Value::Table(dependencies));
         workspace.insert("lints".to_owned(), Value::Table(lints(wanted("lints").as_ref())));
@@ -287,6 +288,18 @@ impl Workshop {
         Ok(format!("# Made anew before each build, from the repository's.\n\n{text}"))
     }
 
+    /// The crafts by other names: a learner's crate takes the name of its craft, so that its copy of a craft's file names
+    /// the craft as it names itself.
+    fn aliases(&self) -> Result<Vec<(String, String)>, LabError> {
+        let path = self.root.join(TABLE_FILE);
+        let table = course::Table::parse(&read(&path)?).map_err(|e| LabError::file(&path, e.to_string()))?;
+        let packages = table.crafts.into_iter().map(|craft| craft.package);
+        let mut aliases: Vec<_> = packages.map(|package| (package.clone(), alias_of(&package))).collect();
+        // Crates that were begun when there was one craft ask for it by this name, and the workspace is one for all.
+        aliases.push(("ingest".to_owned(), "craft".to_owned()));
+        Ok(aliases)
+    }
+
     fn repository_manifest(&self) -> Result<Table, LabError> {
         let path = self.root.join("Cargo.toml");
         read(&path)?.parse().map_err(|e: toml::de::Error| LabError::file(&path, e.to_string()))
@@ -297,15 +310,15 @@ impl Workshop {
         if lab.exercise.is_some() {
             return self.exercise_manifest(lab, &self.made_from(lab)?);
         }
-        let mut names = vec!["contracts".to_owned(), "craft".to_owned(), "lab-kit".to_owned()];
-        for manifest in ["crafts/1-ingest/Cargo.toml", "crafts/1-ingest/phases/Cargo.toml"] {
-            let path = self.root.join(manifest);
-            let table: Table =
-                read(&path)?.parse().map_err(|e: toml::de::Error| LabError::file(&path, e.to_string()))?;
-            let dependencies = table.get("dependencies").and_then(Value::as_table);
-            names.extend(dependencies.into_iter().flat_map(Table::keys).filter(|n| *n != "ingest").cloned());
+        let mut names = vec!["contracts".to_owned(), "lab-kit".to_owned()];
+        if let Some(whole) = &lab.whole {
+            names.extend([whole.alias(), whole.phases_package()]);
+            for manifest in &whole.manifests {
+                names.extend(
+                    self.dependencies_of(manifest)?.into_iter().filter(|name| *name != whole.package),
+                );
+            }
         }
-        names.push("ingest-phases".to_owned());
         names.sort();
         names.dedup();
         let dependencies: String = names.iter().map(|name| format!("{name}.workspace = true\n")).collect();
@@ -319,6 +332,15 @@ impl Workshop {
             program_of(lab),
             lints_text(&lab.starter)
         ))
+    }
+
+    /// The names of what a manifest of the repository asks for.
+    fn dependencies_of(&self, manifest: &str) -> Result<Vec<String>, LabError> {
+        let path = self.root.join(manifest);
+        let table: Table =
+            read(&path)?.parse().map_err(|e: toml::de::Error| LabError::file(&path, e.to_string()))?;
+        let dependencies = table.get("dependencies").and_then(Value::as_table);
+        Ok(dependencies.into_iter().flat_map(Table::keys).cloned().collect())
     }
 }
 
@@ -396,22 +418,31 @@ fn lib_text(lab: &Lab, form: &Form) -> String {
         "//! The lab `{}`: {}. What stands beside this file is yours; this file puts it where it belongs.\n\n",
         lab.slug, lab.title
     );
-    if !lab.server.is_empty() {
-        text += "// So that a file of the craft reads the same here: what does not stand here comes from the craft.\n\
-                 extern crate self as ingest;\n\npub use craft::*;\n\n";
+    let names = lab.whole.as_ref().map(|whole| (rust_name(&whole.package), rust_name(&whole.alias())));
+    if let Some((package, alias)) = &names {
+        text += &format!(
+            "// So that a file of the craft reads the same here: what does not stand here comes from the craft.\n\
+             extern crate self as {package};\n\npub use {alias}::*;\n\n"
+        );
     }
     text += &modules.join("\n");
     text += &format!(
         "\n/// What the lab is about. If you give your type another name, say so here.\npub type Mine = {slot}::{type_name};\n"
     );
-    if !lab.server.is_empty() {
-        let types: Vec<&str> = lab.server.iter().map(|s| s.path.as_deref().unwrap_or("Mine")).collect();
+    if let (Some(whole), Some((_, alias))) = (&lab.whole, &names) {
+        let types: Vec<&str> = whole.slots.iter().map(|path| path.as_deref().unwrap_or("Mine")).collect();
         text += &format!(
-            "\n/// The server of this phase, with yours in it.\npub type Composition = craft::service::Server<\n    {},\n>;\n",
+            "\n/// The craft in this phase, with yours in it.\npub type Composition = {alias}::{}<\n    {},\n>;\n",
+            whole.type_path,
             types.join(",\n    ")
         );
     }
     text
+}
+
+/// The name of a package, as code says it.
+fn rust_name(package: &str) -> String {
+    package.replace('-', "_")
 }
 
 /// `parse` for `src/parse.rs`; nothing for a file that is a module's module.
@@ -422,11 +453,13 @@ fn module_of(file: &str) -> Option<&str> {
 
 /// The crate's program.
 fn main_text(lab: &Lab) -> String {
-    let (phase, server) = match lab.step {
-        Some(step) => {
-            (format!("Some({})", step.phase), "Some(lab_kit::server::<mine::Composition>())".to_owned())
-        }
-        None => ("None".to_owned(), "None".to_owned()),
+    let phase = lab.step.map_or_else(|| "None".to_owned(), |step| format!("Some({})", step.phase));
+    let slot = &lab.slot;
+    let (slot, server) = match lab.whole.as_ref().map(|whole| whole.package.as_str()) {
+        None => (format!("{slot}::<mine::Mine>"), "None"),
+        Some(INGEST) => (format!("{slot}::<mine::Mine>"), "Some(lab_kit::server::<mine::Composition>())"),
+        // A log is tried as a whole, whichever of its slots is the learner's.
+        Some(_) => ("log::<mine::Composition>".to_owned(), "None"),
     };
     let ring = if lab.reference.files.contains_key(RING_FILE) { RING_TEXT } else { "" };
     format!(
@@ -435,10 +468,13 @@ fn main_text(lab: &Lab) -> String {
          // So that the kit can count what you allocate.\n\
          #[global_allocator]\nstatic ALLOCATOR: lab_kit::CountingAllocator = lab_kit::CountingAllocator;\n\n\
          fn main() -> ExitCode {{\n    lab_kit::main(lab_kit::Lab {{\n        slug: \"{}\",\n        phase: {phase},\n        \
-         slot: lab_kit::{}::<mine::Mine>(){ring},\n        server: {server},\n    }})\n}}\n",
-        lab.slug, lab.slot
+         slot: lab_kit::{slot}(){ring},\n        server: {server},\n    }})\n}}\n",
+        lab.slug
     )
 }
+
+/// The craft whose slots are tried one by one, and then in a server.
+const INGEST: &str = "ingest";
 
 /// The ring that a hand-over is made with, where that is the learner's too …
 const RING_FILE: &str = "src/ring.rs";

@@ -10,6 +10,7 @@ use benches::{
     phase_server::{self, Arguments},
 };
 use clap::Parser;
+use course::PhaseId;
 use ingest_phases::{OpenPhase, PHASES, Phase};
 use labs::gate::{
     Stop, Verdict,
@@ -85,7 +86,7 @@ fn with_learner(name: &str, test: impl FnOnce(&Contest<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join(name);
     std::os::unix::fs::symlink(env::current_exe().unwrap(), &program).unwrap();
-    let contest = Contest::new(&program, 5, "plain", 0.5).unwrap();
+    let contest = Contest::new(&program, PhaseId { craft: 1, phase: 5 }, "plain", 0.5).unwrap();
     test(&Contest { seconds: 0.3, patience: Duration::ZERO, ..contest });
 }
 

@@ -47,11 +47,45 @@ fn files(dir: &Path) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_phase_of_craft_1_has_a_lab_and_phase_0_a_warm_up() {
+fn every_step_of_the_course_has_a_lab_and_phase_0_a_warm_up() {
     let catalogue = catalogue();
+    let table = fs::read_to_string(catalogue.root.join(course::TABLE_FILE)).unwrap();
+    let table = course::Table::parse(&table).unwrap();
     let labs = catalogue.labs.iter().filter(|lab| lab.exercise.is_none());
     let numbers: Vec<String> = labs.map(Lab::number).collect();
-    assert_eq!(numbers, ["0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"]);
+    let steps = table.crafts.iter().flat_map(|craft| {
+        craft.phases.iter().skip(1).map(|phase| format!("{}.{}", craft.number, phase.number))
+    });
+    assert_eq!(numbers, ["0".to_owned()].into_iter().chain(steps).collect::<Vec<_>>());
+    assert!(numbers.len() >= 10 + 6, "{numbers:?}");
+}
+
+/// Of each craft another package, another name, another whole.
+#[test]
+fn a_labs_crate_takes_the_name_of_its_craft_and_puts_the_craft_together() {
+    let catalogue = catalogue();
+    let (workshop, _dir) = workshop(&catalogue);
+    let made = |slug: &str| {
+        let place = workshop.start(&lab(&catalogue, slug)).unwrap();
+        let text = |name: &str| fs::read_to_string(place.join(name)).unwrap();
+        (text("src/lib.rs"), text("src/main.rs"), text("Cargo.toml"))
+    };
+    let (lib, main, manifest) = made("single-pass-json");
+    assert!(lib.contains("extern crate self as ingest;\n\npub use craft_ingest::*;"), "{lib}");
+    assert!(lib.contains("pub type Composition = craft_ingest::service::Server<"), "{lib}");
+    assert!(main.contains("lab_kit::parse::<mine::Mine>()") && main.contains("lab_kit::server::<"), "{main}");
+    assert!(manifest.contains("craft-ingest.workspace = true") && !manifest.contains("queue"), "{manifest}");
+    let (lib, main, manifest) = made("write-ahead-log");
+    assert!(lib.contains("extern crate self as queue;\n\npub use craft_queue::*;"), "{lib}");
+    assert!(lib.contains("pub type Composition = craft_queue::log::Queue<\n    Mine,\n"), "{lib}");
+    assert!(lib.contains("queue_phases::commit::sync_each::SyncEach"), "{lib}");
+    assert!(main.contains("lab_kit::log::<mine::Composition>()"), "{main}");
+    assert!(manifest.contains("queue-phases.workspace = true") && !manifest.contains("ingest"), "{manifest}");
+    workshop.refresh().unwrap();
+    let workspace = fs::read_to_string(workshop.dir().join("Cargo.toml")).unwrap();
+    for alias in ["craft-ingest", "craft-queue", "craft"] {
+        assert!(workspace.contains(&format!("[workspace.dependencies.{alias}]")), "{workspace}");
+    }
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub fn program_of(subject: &str) -> Option<&'static str> {
 /// What a subject is that is neither a phase nor somebody else's.
 pub fn title_of(subject: &str) -> &'static str {
     match subject {
+        PACKED => "phase 6, told to pack",
         "raw" => "the same bytes into a file that has its blocks, a sync each",
         "alone" => "a log of one partition",
         "shared" => "a log of 64 partitions",
@@ -63,6 +64,9 @@ pub fn title_of(subject: &str) -> &'static str {
         _ => "",
     }
 }
+
+/// The same, told to pack what it is given.
+pub const PACKED: &str = "packed";
 
 /// All loads of craft 2: first those that its phases need, in their order; then those of its goals.
 pub fn craft2() -> Vec<Load> {
@@ -96,8 +100,8 @@ fn of_phases() -> Vec<Load> {
         Load {
             less_is_better: true,
             ..load(
-                "crash",
-                ("lost", "% lost"),
+                "kill-9",
+                ("lost", "% of acknowledged"),
                 phases(0..=6, &[]),
                 "`kill -9` in the middle of a producer's work: how much of what was acknowledged is gone",
             )
@@ -137,8 +141,8 @@ fn of_phases() -> Vec<Load> {
             ..load(
                 "fetch",
                 ("throughput", "MiB/s"),
-                phases(3..=6, &[]),
-                "a reader sends the whole log to a loopback socket, in what the producers submitted",
+                phases(3..=6, &[PACKED]),
+                "a reader sends the whole log to a loopback socket; counted is what the producers submitted",
             )
         },
         load(
@@ -148,7 +152,7 @@ fn of_phases() -> Vec<Load> {
             "one producer, 1,000 messages a commit, acknowledged at `disk`",
         ),
         load(
-            "eight",
+            "eight-thousand",
             rate,
             phases(2..=6, &["raw"]),
             "8 producers of 1,000 messages each, acknowledged at `disk`, and all wait together",
@@ -159,6 +163,15 @@ fn of_phases() -> Vec<Load> {
 fn of_the_last() -> Vec<Load> {
     let speed = ("throughput", "MiB/s");
     vec![
+        Load {
+            less_is_better: true,
+            ..load(
+                "compressed",
+                ("log_bytes_per_message", "B a message"),
+                phases([5, 6], &[]),
+                "one producer, 1,000 messages a commit: what the log writes for 128 bytes; phase 6 is told to pack",
+            )
+        },
         load(
             "one-of-64",
             speed,
@@ -216,7 +229,7 @@ fn of_the_network() -> Vec<Load> {
         over(load(
             "fetch-http",
             ("throughput", "MiB/s"),
-            names(&[LAST]),
+            names(&[LAST, PACKED]),
             "`GET /consume` of stored frames over loopback, from a log of 256 MiB in the page cache",
         )),
         over(load(
@@ -237,7 +250,9 @@ fn of_the_network() -> Vec<Load> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crate::course::phases_of;
+    use queue_phases::PHASES;
+    use std::{collections::BTreeSet, path::Path};
 
     #[test]
     fn every_load_has_a_name_of_its_own_and_somebody_to_put_under_it() {
@@ -245,5 +260,29 @@ mod tests {
         let names: BTreeSet<_> = loads.iter().map(|load| &load.name).collect();
         assert_eq!(names.len(), loads.len());
         assert!(loads.iter().all(|load| !load.subjects.is_empty()));
+    }
+
+    #[test]
+    fn each_phase_is_measured_under_the_load_that_shows_it_and_so_is_the_one_before() {
+        let loads = craft2();
+        let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crafts/phases.toml");
+        let phases = phases_of(&table, 2).unwrap();
+        assert_eq!(phases.iter().map(|phase| phase.number).collect::<Vec<_>>(), (0..=6).collect::<Vec<_>>());
+        for phase in &phases[1..] {
+            let load = loads.iter().find(|load| load.name == phase.load).unwrap();
+            let is_measured = |number: u32| load.subjects.contains(&format!("phase{number}"));
+            assert!(is_measured(phase.number) && is_measured(phase.number - 1), "{}", phase.slug);
+            assert_eq!(phase.predict.as_ref().unwrap().unit, load.unit, "{}", phase.slug);
+        }
+    }
+
+    #[test]
+    fn the_last_is_the_last_and_every_phase_can_be_opened() {
+        assert_eq!(PHASES.last().map(|phase| phase.name), Some(LAST));
+        let named = |subject: &String| subject.starts_with("phase");
+        let subjects = craft2().into_iter().flat_map(|load| load.subjects).filter(named);
+        for subject in subjects {
+            assert!(PHASES.iter().any(|phase| phase.name == subject), "{subject}");
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Stand<'_> {
             ("produce", "redis-100") => redis::append(self, 100),
             ("produce", "redis-1000") => redis::append(self, 1_000),
             ("produce-100", what) => http::produce_100(self, what),
-            ("fetch-http", LAST) => http::fetch(self),
+            ("fetch-http", what) => http::fetch(self, what),
             ("samples-prometheus", who) => samples::send(self, samples::Format::Prometheus, who),
             ("samples-influx", who) => samples::send(self, samples::Format::Influx, who),
             _ => bail!("{subject} is not put under {load}"),

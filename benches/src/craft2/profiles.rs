@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Loads whose work can be sampled. Under the others a log sleeps, or is gone before there is anything to see.
-const SAMPLED: [&str; 5] = ["single", "sixty-four", "thousand", "eight", "fetch"];
+const SAMPLED: [&str; 5] = ["single", "sixty-four", "thousand", "eight-thousand", "fetch"];
 
 /// What to look at.
 #[derive(Debug)]

@@ -207,7 +207,7 @@ pub(crate) mod tests {
     /// Three phases under two loads in three rounds, with figures that a test can work out.
     pub(crate) fn example() -> Results {
         let loads: Vec<_> =
-            loads::craft2().into_iter().filter(|l| ["crash", "single"].contains(&l.name.as_str())).collect();
+            loads::craft2().into_iter().filter(|l| ["kill-9", "single"].contains(&l.name.as_str())).collect();
         let phase = |number: u32, load: &str| CoursePhase {
             number,
             slug: format!("slug-{number}"),
@@ -219,7 +219,7 @@ pub(crate) mod tests {
             predict: None,
             cores_min: 1,
         };
-        let subjects = [(0, "single"), (1, "crash"), (2, "single")].map(|(number, load)| Subject {
+        let subjects = [(0, "single"), (1, "kill-9"), (2, "single")].map(|(number, load)| Subject {
             name: format!("phase{number}"),
             title: format!("title {number}"),
             phase: Some(phase(number, load)),
@@ -235,8 +235,8 @@ pub(crate) mod tests {
         let slices = (0..3).flat_map(|round| {
             let better = f64::from(round) * 10.0;
             [
-                slice(round, "crash", 0, "lost", 100.0),
-                slice(round, "crash", 1, "lost", 0.0),
+                slice(round, "kill-9", 0, "lost", 100.0),
+                slice(round, "kill-9", 1, "lost", 0.0),
                 slice(round, "single", 1, "throughput", 1000.0),
                 slice(round, "single", 2, "throughput", 4000.0 + better),
             ]

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use contracts::queue::{Ack, FetchLimit, Log, NewRecord, Offset, Partition, Producer, Records, Ticket};
-use queue::{FileLog, LogConfig};
+use queue::{Codec, LogConfig};
+use queue_phases::{CountedLog, Opened, PHASES};
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::loads::{LAST, MESSAGE_BYTES};
+use super::loads::MESSAGE_BYTES;
 
 /// Nothing here is waited for longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -15,13 +16,12 @@ const MESSAGES: usize = 1000;
 /// An open log, and what only it knows.
 pub struct Subject {
     /// The log.
-    pub log: Arc<dyn Log>,
-    syncs: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub log: Arc<dyn CountedLog>,
 }
 
 /// Whether there is a log of this name.
 pub fn is_there(name: &str) -> bool {
-    name == LAST
+    PHASES.iter().any(|phase| phase.name == name)
 }
 
 /// How a log is to be.
@@ -33,13 +33,21 @@ pub struct Setting {
     pub groups: Vec<String>,
     /// It drops what is older: so it writes into files that it uses again, as one that has run for a while does.
     pub retention_bytes_max: Option<u64>,
+    /// What it does to the records that it is given.
+    pub codec: Codec,
     /// Who is silent for longer is expelled, if not after the log's own time.
     pub heartbeat_timeout: Option<Duration>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { partitions: 1, groups: Vec::new(), retention_bytes_max: None, heartbeat_timeout: None }
+        Self {
+            partitions: 1,
+            groups: Vec::new(),
+            retention_bytes_max: None,
+            codec: Codec::Raw,
+            heartbeat_timeout: None,
+        }
     }
 }
 
@@ -54,18 +62,19 @@ impl Subject {
             partitions: setting.partitions,
             groups: setting.groups.clone(),
             retention_bytes_max: setting.retention_bytes_max,
+            codec: setting.codec,
             heartbeat_timeout: setting.heartbeat_timeout.unwrap_or(default.heartbeat_timeout),
             ..default
         };
-        anyhow::ensure!(name == LAST, "there is no log {name:?}");
-        let (log, _) = FileLog::open(dir, config)?;
-        let asked = log.clone();
-        Ok(Self { log: Arc::new(log), syncs: Box::new(move || asked.syncs()) })
+        let phase = PHASES.iter().find(|phase| phase.name == name);
+        let phase = phase.with_context(|| format!("there is no log {name:?}"))?;
+        let Opened { log, .. } = (phase.open)(dir, config)?;
+        Ok(Self { log })
     }
 
     /// How often a file of it was synced since it was opened.
     pub fn syncs(&self) -> u64 {
-        (self.syncs)()
+        self.log.syncs()
     }
 
     /// The strongest promise that it can make.
@@ -76,7 +85,7 @@ impl Subject {
         Ok(self.log.producer(self.log.ack_max())?)
     }
 
-    /// Puts so many bytes of messages into it, 1,000 a commit, dealt out to its partitions; the last of them is on disk
+    /// Puts so many bytes of messages into it, so many a commit, dealt out to its partitions; the last of them is on disk
     /// before this returns.
     ///
     /// # Errors
@@ -87,10 +96,8 @@ impl Subject {
         for commit in 0..commits {
             let partition = Partition(u32::try_from(commit % u64::from(self.log.partitions()))?);
             let last = submit(&mut *producer, partition, messages, a_commit)?;
-            // Now and then: a producer that nobody waits for may be far ahead of the disk.
-            if commit % 64 == 63 || commit + 1 == commits {
-                settle(&mut *producer, last)?;
-            }
+            // Each by itself: what waits together may become one frame.
+            settle(&mut *producer, last)?;
         }
         let mut last = self.producer()?;
         let ticket = submit(&mut *last, Partition(0), messages, 1)?;
@@ -190,7 +197,7 @@ pub fn read_all(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::loads::LAST, *};
     use std::collections::BTreeSet;
 
     #[test]

@@ -29,6 +29,18 @@ const NONE: &str = "—";
 /// Figures that are worked with and need no column.
 const SILENT: [&str; 4] = ["as_stored", "timeout_ms", "lost_messages", "partitions_of_the_dead"];
 
+/// Figures that stand in front of the others, in this order.
+const FIRST: [&str; 8] = [
+    "throughput",
+    "p50_us",
+    "p99_us",
+    "syncs_per_1000",
+    "cold_ms",
+    "takeover_ms",
+    "log_bytes_per_message",
+    "written_bytes_per_message",
+];
+
 /// All steps of the phases that were measured, each under its own load.
 pub fn steps(results: &Results) -> Vec<Step> {
     results.subjects.iter().filter_map(|subject| step(results, subject)).collect()
@@ -114,13 +126,15 @@ fn brief(results: &Results, load: &Load) -> Table {
 
 /// Every subject under a load, with every figure that was seen.
 fn under(results: &Results, load: &Load) -> Table {
-    let seen: BTreeSet<&str> = results
+    let seen: BTreeSet<(usize, &str)> = results
         .slices
         .iter()
         .filter(|slice| slice.load == load.name)
         .flat_map(|slice| slice.figures.keys().map(String::as_str))
         .filter(|name| !SILENT.contains(name) && *name != load.measure)
+        .map(|name| (FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len()), name))
         .collect();
+    let seen: Vec<&str> = seen.into_iter().map(|(_, name)| name).collect();
     let mut columns = vec![String::new(), load.unit.clone()];
     columns.extend(seen.iter().map(|name| title(name)));
     columns.push("notes".to_owned());
@@ -153,9 +167,10 @@ fn title(name: &str) -> String {
     let title = match name {
         "p50_us" => "p50",
         "p99_us" => "p99",
+        "log_bytes_per_message" => "bytes to the file a message",
         "syncs_per_1000" => "syncs for 1,000",
         "allocations_per_message" => "allocations a message",
-        "written_bytes_per_message" => "bytes written a message",
+        "written_bytes_per_message" => "bytes of pages a message",
         "device_bytes_per_message" => "bytes to the disk a message",
         "device_writes_per_sync" => "writes to the disk a sync",
         "cpu_us_per_message" => "CPU µs a message",
@@ -186,6 +201,18 @@ fn notes(results: &Results, load: &Load, subject: &str) -> String {
         notes.push(format!("{} failed: {first}", failed.len()));
     }
     if notes.is_empty() { NONE.to_owned() } else { notes.join("; ") }
+}
+
+/// All of it as one page, without charts.
+pub fn html(results: &Results) -> String {
+    let steps_table = table::steps_of(&steps(results));
+    let mut sections = vec![
+        ("What it set out to reach".to_owned(), String::new(), table::table_of(goals(results))),
+        ("Step by step".to_owned(), "Each phase against the one before.".to_owned(), steps_table),
+    ];
+    let loads = results.workload.loads.iter();
+    sections.extend(loads.map(|load| (load.name.clone(), load.shows.clone(), under(results, load))));
+    crate::report::html::tables(&format!("Bench {}", results.bench), &origin(results), &sections)
 }
 
 /// Writes all tables of the bench into `directory` as `<bench>-<table>.md`, and returns their paths.
@@ -240,7 +267,7 @@ mod tests {
             (None, Verdict::Gains),
             "of nothing there is no multiple"
         );
-        assert_eq!(steps[0].unit, "% lost");
+        assert_eq!(steps[0].unit, "% of acknowledged");
         assert!((steps[1].gain.unwrap().median - 4.01).abs() < 1e-9);
         assert_eq!(steps[1].verdict, Verdict::Gains);
     }
@@ -269,7 +296,7 @@ mod tests {
         let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(
             names,
-            ["craft2-goals.md", "craft2-steps.md", "craft2-load-crash.md", "craft2-load-single.md"]
+            ["craft2-goals.md", "craft2-steps.md", "craft2-load-kill-9.md", "craft2-load-single.md"]
         );
         for path in &written {
             let text = fs::read_to_string(path).unwrap();
@@ -281,6 +308,12 @@ mod tests {
         }
         let single = fs::read_to_string(&written[3]).unwrap();
         assert!(single.contains("| phase2 title 2 | 4,010 (4,000–4,020) |"), "{single}");
+    }
+
+    #[test]
+    fn a_page_has_all_tables() {
+        let page = html(&example());
+        assert!(page.contains("<h2>single</h2>") && page.contains("4,010") && page.ends_with("</html>\n"));
     }
 
     #[test]

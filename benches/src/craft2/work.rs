@@ -21,7 +21,7 @@ use anyhow::{Result, bail};
 /// When the subject does not stand it.
 pub fn measure(task: &Task) -> Result<Figures> {
     match task.load.as_str() {
-        "crash" => crash::measure(task),
+        "kill-9" => crash::measure(task),
         "restart" => restart::measure(task),
         "rebalance" => rebalance::measure(task),
         "fetch" => sending::fetch(task),

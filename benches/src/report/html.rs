@@ -17,12 +17,7 @@ const STYLE: &str = include_str!("report.css");
 
 /// The whole page.
 pub fn html(results: &Results, peers: Option<&Results>) -> String {
-    let title = format!("Bench {}", escape(&results.bench));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{title}</title><style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
-    );
+    let mut page = head(&format!("Bench {}", results.bench));
     origin(&mut page, results);
     if let Some(goals) = table::goals_measured(results, peers) {
         section(&mut page, "What it set out to reach", "", &[&goals]);
@@ -77,6 +72,27 @@ fn origin(page: &mut String, results: &Results) {
             results.slices.len()
         );
     }
+}
+
+/// A page of tables, each with its title and words.
+pub(crate) fn tables(title: &str, origin: &str, sections: &[(String, String, Table)]) -> String {
+    let mut page = head(title);
+    let words = escape(origin).replacen('`', "<code>", 1).replacen('`', "</code>", 1);
+    let _ = writeln!(page, "<p class=\"soft\">{words}</p>");
+    for (title, words, table) in sections {
+        section(&mut page, title, words, &[table]);
+    }
+    page.push_str("</main></body></html>\n");
+    page
+}
+
+fn head(title: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><style>\n{STYLE}</style></head><body><main>\n<h1>{title}</h1>\n"
+    )
 }
 
 fn section(page: &mut String, title: &str, words: &str, tables: &[&Table]) {

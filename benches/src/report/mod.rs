@@ -5,7 +5,7 @@
 
 pub(crate) mod book;
 mod chart;
-mod html;
+pub(crate) mod html;
 pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod text;

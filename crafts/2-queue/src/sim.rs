@@ -2,7 +2,7 @@
 //!
 //! What was not synced may be lost, kept, or torn at any byte, sector by sector and in any order; a name that was not
 //! synced may be the old one. Names change in order, as in a journal: a crash keeps the first so many changes. The disk
-//! can also be full, fail, hold a sync until it is released, flip a bit, and lie: say that it has synced and have done
+//! can also be full, fail to read, to sync or to change a name, hold a sync until it is released, flip a bit, and lie: say that it has synced and have done
 //! nothing. All of it follows from a seed.
 
 use crate::{
@@ -66,7 +66,11 @@ enum Change {
 #[derive(Debug, Default)]
 struct Faults {
     room_bytes: Option<usize>,
-    syncs_fail: bool,
+    /// A file that gets a name needs room, too.
+    names_fail: Option<io::ErrorKind>,
+    /// After so many reads none succeeds.
+    reads_left: Option<usize>,
+    syncs_fail: Option<io::ErrorKind>,
     syncs_lie: bool,
     syncs_held: bool,
     /// After so many changes the power goes.
@@ -123,9 +127,25 @@ impl SimDisk {
         self.state.lock().faults.room_bytes = bytes;
     }
 
+    /// How every change of a name fails from now on, if it does: files can be written, as in a directory that was made
+    /// read-only, or that has no room for another entry.
+    pub fn fail_names(&self, with: Option<io::ErrorKind>) {
+        self.state.lock().faults.names_fail = with;
+    }
+
+    /// After so many more reads each of them fails; `None` is never.
+    pub fn fail_reads_after(&self, reads: Option<usize>) {
+        self.state.lock().faults.reads_left = reads;
+    }
+
     /// Whether syncs fail from now on.
     pub fn fail_syncs(&self, fail: bool) {
-        self.state.lock().faults.syncs_fail = fail;
+        self.fail_syncs_with(fail.then_some(io::ErrorKind::Other));
+    }
+
+    /// How every sync of a file fails from now on, if it does.
+    pub fn fail_syncs_with(&self, error: Option<io::ErrorKind>) {
+        self.state.lock().faults.syncs_fail = error;
     }
 
     /// The power goes after so many changes to files or names, whatever the log is doing then.
@@ -189,6 +209,17 @@ impl SimDisk {
         if state.life == self.life { Ok(state) } else { Err(power_is_gone()) }
     }
 
+    /// The same, for who is about to read from a file.
+    fn read(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state()?;
+        match &mut state.faults.reads_left {
+            Some(0) => return Err(io::Error::other("the disk cannot read what it holds")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(state)
+    }
+
     /// The same, for who is about to change something.
     fn changed(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state()?;
@@ -204,6 +235,7 @@ impl SimDisk {
 
     fn change(&self, change: Change) -> io::Result<()> {
         let mut state = self.changed()?;
+        state.faults.names_fail.map_or(Ok(()), |kind| Err(io::Error::from(kind)))?;
         change.clone().apply(&mut state.names);
         state.changes.push(change);
         Ok(())
@@ -319,7 +351,7 @@ struct SimFile {
 impl OpenFile for SimFile {
     fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(at).map_err(io::Error::other)?;
-        let state = self.disk.state()?;
+        let state = self.disk.read()?;
         let content = state.files[self.file].seen.get(at..at + out.len());
         out.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
@@ -358,8 +390,10 @@ impl DataFile for SimFile {
         let mut state = self.disk.changed()?;
         state.syncs += 1;
         self.disk.released.wait_while(&mut state, |state| state.faults.syncs_held);
-        if state.faults.syncs_fail {
-            return Err(io::Error::other("the disk is gone"));
+        match state.faults.syncs_fail {
+            Some(io::ErrorKind::Other) => return Err(io::Error::other("the disk is gone")),
+            Some(kind) => return Err(kind.into()),
+            None => {}
         }
         if !state.faults.syncs_lie {
             let Content { seen, durable, dirty } = &mut state.files[self.file];

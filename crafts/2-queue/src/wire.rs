@@ -123,7 +123,7 @@ fn push(
 }
 
 /// Some bytes where a part of a file is expected.
-pub(crate) fn in_memory(bytes: Vec<u8>) -> FileSlice {
+pub fn in_memory(bytes: Vec<u8>) -> FileSlice {
     FileSlice { at: 0, bytes: bytes.len() as u64, file: Arc::new(InMemory(bytes)) }
 }
 

@@ -1,4 +1,4 @@
-//! `kill -9`, over and over, at random moments: what was acknowledged, read and committed is held against what is found
+//! `kill -9`, over and over, at random moments, and a directory that is made read-only under the log: what was acknowledged, read and committed is held against what is found
 //! afterwards. See [`conformance::crash`] for what that is.
 //!
 //! The process that is killed is this program, run once more. `QUEUE_KILL_SECONDS=3600 cargo test --release -p queue --test
@@ -9,11 +9,15 @@
 use conformance::crash::{Fault, Ledger, Orders, Plan, Seen, work};
 use contracts::queue::Ack;
 use fastrand::Rng;
-use queue::{FileLog, LogConfig};
+use queue::{FileLog, LogConfig, OpenError};
 use std::{
     collections::BTreeSet,
-    env, fs,
-    os::unix::process::ExitStatusExt,
+    env,
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::AtomicBool,
@@ -70,6 +74,25 @@ fn is_found_out(fault: Fault, words: &[&str]) {
     let why = found.unwrap_or_else(|| panic!("nobody has noticed: {course:?}"));
     assert!(words.iter().any(|words| why.contains(words)), "{why}");
     println!("{fault:?}: {why}; {course:?}");
+}
+
+/// The log needs no new file until it begins a segment, or saves how far its groups came.
+#[test]
+fn a_directory_that_is_made_read_only_is_named_and_nothing_is_lost() {
+    let mut course = Course::new(None);
+    let life = course.next_life();
+    fs::create_dir(log_dir(course.dir.path())).unwrap();
+    let user = User::bound_by_permissions(course.dir.path());
+    let mut process = Process::start(&life, Some(&user));
+    // The first producer has had an answer, and noted it.
+    process.wait_until(&life, || fs::metadata(life.join("plain-0.notes")).is_ok_and(|notes| notes.len() > 0));
+    fs::set_permissions(log_dir(course.dir.path()), Permissions::from_mode(0o555)).unwrap();
+    let said = process.wait_until_it_ends(&life);
+    fs::set_permissions(log_dir(course.dir.path()), Permissions::from_mode(0o755)).unwrap();
+    let path = log_dir(course.dir.path()).display().to_string();
+    assert!(said.contains(&path) && said.contains("Permission denied"), "{said}");
+    course.ledger.hear(&life).and_then(|()| course.check()).unwrap_or_else(|why| course.fail(&why));
+    assert!(course.seen().acknowledged > 0, "{course:?}");
 }
 
 /// Not a test: what is killed. Run by hand it has no orders.
@@ -136,20 +159,20 @@ impl Course {
 
     /// Whether what may break has happened, and more than once.
     fn has_seen_enough(&self) -> bool {
-        let Seen { lives, checks, acknowledged, retired, .. } = self.seen();
-        lives >= 15 && checks >= 8 && acknowledged >= 200 && retired > 0 && self.segments.len() >= 8
+        let Seen { lives, checks, acknowledged, retired, repeated, .. } = self.seen();
+        let in_the_log = retired > 0 && repeated > 0 && self.segments.len() >= 8;
+        lives >= 15 && checks >= 8 && acknowledged >= 200 && in_the_log
     }
 
     /// A life of the process, and mostly a check of what it leaves: not always, so that one kill is found by another
     /// opening than that of the check.
     fn kill_once(&mut self) -> Result<(), String> {
-        let orders = self.ledger.orders();
-        let life = self.dir.path().join(format!("life-{}", orders.life));
-        fs::create_dir(&life).unwrap();
-        fs::write(life.join("orders.json"), serde_json::to_vec(&orders).unwrap()).unwrap();
-        let mut process = Process::start(&life);
+        let life = self.next_life();
+        let mut process = Process::start(&life, None);
         if self.rng.u32(..4) > 0 {
             process.wait_until_open(&life);
+            let other = FileLog::open(&log_dir(self.dir.path()), config(self.seed)).map(drop);
+            assert!(matches!(other, Err(OpenError::Locked { .. })), "{other:?}");
         }
         // From the time of an fsync to that of many segments.
         thread::sleep(Duration::from_secs_f64(10_f64.powf(-3.5 + 3.5 * self.rng.f64())));
@@ -158,6 +181,15 @@ impl Course {
         self.ledger.hear(&life)?;
         fs::remove_dir_all(&life).unwrap();
         if self.rng.u32(..3) > 0 { self.check() } else { Ok(()) }
+    }
+
+    /// A directory with what the next life is to do.
+    fn next_life(&self) -> PathBuf {
+        let orders = self.ledger.orders();
+        let life = self.dir.path().join(format!("life-{}", orders.life));
+        fs::create_dir(&life).unwrap();
+        fs::write(life.join("orders.json"), serde_json::to_vec(&orders).unwrap()).unwrap();
+        life
     }
 
     fn check(&mut self) -> Result<(), String> {
@@ -194,8 +226,11 @@ impl std::fmt::Debug for Course {
 struct Process(Child);
 
 impl Process {
-    fn start(life: &Path) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+    fn start(life: &Path, user: Option<&User>) -> Self {
+        let mut command = match user {
+            Some(user) => user.command(),
+            None => Command::new(env::current_exe().unwrap()),
+        };
         command.args(["--exact", "--ignored", "the_process_that_is_killed"]);
         let said = fs::File::create(life.join("said")).unwrap();
         command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
@@ -203,8 +238,12 @@ impl Process {
     }
 
     fn wait_until_open(&mut self, life: &Path) {
+        self.wait_until(life, || life.join("open").exists());
+    }
+
+    fn wait_until(&mut self, life: &Path, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !life.join("open").exists() {
+        while !is_so() {
             let ended = self.0.try_wait().unwrap();
             let said = || fs::read_to_string(life.join("said")).unwrap_or_default();
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", said());
@@ -212,10 +251,54 @@ impl Process {
         }
     }
 
+    /// By itself; returns what it has said.
+    fn wait_until_it_ends(mut self, life: &Path) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it goes on");
+            thread::sleep(Duration::from_millis(5));
+        }
+        fs::read_to_string(life.join("said")).unwrap()
+    }
+
     fn kill(mut self) {
         self.0.kill().unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}");
+    }
+}
+
+/// Somebody whom permissions bind: not root.
+struct User {
+    program: PathBuf,
+    /// Another one than the user of this process.
+    id: Option<u32>,
+}
+
+impl User {
+    /// Who may write in this directory and in those that are there.
+    fn bound_by_permissions(dir: &Path) -> Self {
+        const NOBODY: u32 = 65_534;
+        let program = env::current_exe().unwrap();
+        if fs::metadata(dir).unwrap().uid() != 0 {
+            return Self { program, id: None };
+        }
+        // Where root has built it nobody else may come.
+        let copy = dir.join("program");
+        fs::copy(program, &copy).unwrap();
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+        for entry in fs::read_dir(dir).unwrap() {
+            chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Self { program: copy, id: Some(NOBODY) }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        if let Some(id) = self.id {
+            command.uid(id).gid(id);
+        }
+        command
     }
 }
 

@@ -79,7 +79,13 @@ fn list(json: bool) -> Result<ExitCode> {
 
 fn print_craft(craft: &Craft) {
     out!("craft {}: {}", craft.number, craft.title);
-    out!("{:<6}{:<23}{:<27}{:<8}{:<11}changed slot", "phase", "slug", "title", "202", "load");
+    let width = |least: usize, of: fn(&Phase) -> &str| {
+        let longest = craft.phases.iter().map(|phase| of(phase).chars().count()).max().unwrap_or_default();
+        least.max(longest + 2)
+    };
+    let (slugs, titles) = (width(23, |phase| &phase.slug), width(27, |phase| &phase.title));
+    let loads = width(11, |phase| &phase.load);
+    out!("{:<6}{:<slugs$}{:<titles$}{:<8}{:<loads$}changed slot", "phase", "slug", "title", "202", "load");
     for (at, phase) in craft.phases.iter().enumerate() {
         let promise = match phase.promise {
             Promise::Memory => "memory",
@@ -88,7 +94,10 @@ fn print_craft(craft: &Craft) {
         let before = at.checked_sub(1).map(|before| &craft.phases[before]);
         let id = format!("{}.{}", craft.number, phase.number);
         let (slug, title, load) = (&phase.slug, &phase.title, &phase.load);
-        out!("{id:<6}{slug:<23}{title:<27}{promise:<8}{load:<11}{}", changed(craft, phase, before));
+        out!(
+            "{id:<6}{slug:<slugs$}{title:<titles$}{promise:<8}{load:<loads$}{}",
+            changed(craft, phase, before)
+        );
     }
 }
 

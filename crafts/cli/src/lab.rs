@@ -177,6 +177,7 @@ impl Desk {
 
     fn map(&self) -> Result<ExitCode> {
         let progress = Progress::read(self.workshop.dir())?;
+        let width = self.catalogue.labs.iter().map(|lab| lab.slug.len()).max().unwrap_or_default();
         for lab in &self.catalogue.labs {
             let (mark, tone) = match (progress.best(&lab.slug), self.workshop.has(lab)) {
                 (Some(best), _) if best.is_passed() => ("done", Tone::Good),
@@ -185,7 +186,7 @@ impl Desk {
                 (None, false) => ("", Tone::Faint),
             };
             let hours = format!("{} h {:02}", lab.minutes / 60, lab.minutes % 60);
-            let line = format!("{:>4}  {:<24} {:<28} {hours:>7}", lab.number(), lab.slug, lab.title);
+            let line = format!("{:>4}  {:<width$} {:<28} {hours:>7}", lab.number(), lab.slug, lab.title);
             let mark = if mark.is_empty() { String::new() } else { format!("  {}", paint(tone, mark)) };
             out!("{line}{mark}");
         }

@@ -34,6 +34,22 @@ fn the_phases_are_listed_from_anywhere_in_the_repository() {
 }
 
 #[test]
+fn the_phases_of_each_craft_are_listed_with_their_columns_below_each_other() {
+    let repository = Repository::with_two_crafts();
+    let (_, out, _) = run(&repository, "", &["phases", "list"]);
+    let lines: Vec<&str> = out.lines().collect();
+    let of_bakery: Vec<&str> =
+        lines.iter().copied().skip_while(|line| *line != "craft 2: a bakery").collect();
+    assert_eq!(of_bakery.len(), 4, "{out}");
+    let titles = of_bakery[1].find("title").unwrap();
+    assert!(of_bakery[2][titles..].starts_with("on embers"), "{out}");
+    assert!(of_bakery[3][titles..].starts_with("an oven"), "{out}");
+    let (code, shown, err) = run(&repository, "", &["diff", "2.0", "2.1", "--stat"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(shown.contains("bakery/src/bake.rs") && !shown.contains("mill/"), "{shown}");
+}
+
+#[test]
 fn branches_are_told_on_stdout_and_those_left_alone_on_stderr() {
     let repository = Repository::new();
     let (code, out, err) = run(&repository, "tool", &["phases", "branches"]);

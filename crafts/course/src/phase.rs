@@ -1,4 +1,5 @@
-//! One phase as a tree: its variants stand where the final files stood, and nothing that is later exists.
+//! One phase as a tree: its variants stand where the final files stood, and nothing that is later exists. All other
+//! crafts stand there in their final form.
 //!
 //! The composition is the real one with other types in it, the manifests are the real ones with less in them: there is
 //! no template that could drift.
@@ -39,7 +40,7 @@ pub fn make<'g>(
     }
     compose(&mut tree, craft, phase)?;
     for replace in &table.branch.replace {
-        let text = tree.text(&replace.with)?;
+        let text = tree.text(&replace.with)?.replace(CRAFT_DIR, &craft.dir);
         tree.put(&replace.file, &text)?;
     }
     for cut in &table.branch.cut {
@@ -51,6 +52,9 @@ pub fn make<'g>(
     manifest::trim(&mut tree, &craft.dir, &table.branch.unlock)?;
     Ok(tree)
 }
+
+/// In a file that stands in for another: the directory of the craft whose phase it is.
+const CRAFT_DIR: &str = "{craft-dir}";
 
 /// Puts a variant into a slot, and takes away what only the final form has.
 fn fill(tree: &mut Tree<'_>, craft: &Craft, slot: &Slot, variant: &Variant) -> Result<(), CourseError> {
@@ -144,6 +148,11 @@ pub fn contradictions(head: &Tree<'_>, table: &Table) -> Result<Vec<String>, Cou
         let variants = craft.variants.iter().map(|v| (craft.variant_path(&v.file), &v.type_name));
         for (path, type_name) in finals.chain(variants) {
             found.extend(declaring(head, &path, type_name).err().map(|error| error.to_string()));
+        }
+        let composition = craft.path(&craft.composition);
+        let whole = craft.whole.rsplit("::").next().unwrap_or_default();
+        if !rust::identifiers(&head.text(&composition)?).is_ok_and(|names| names.contains(whole)) {
+            found.push(format!("{composition}: does not name {whole}"));
         }
         let with = craft.slots.iter().flat_map(|slot| &slot.with).map(|file| craft.path(file));
         let beside = craft.variants.iter().flat_map(|v| &v.beside).map(|file| craft.variant_path(file));

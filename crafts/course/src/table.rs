@@ -35,6 +35,9 @@ pub struct Craft {
     pub package: String,
     /// The file that names the types of the slots, below `dir`.
     pub composition: String,
+    /// The type that they are put together in, as a path within the package; the slots are its parameters, in their
+    /// order: `service::Server`.
+    pub whole: String,
     /// The directory of the variants, below `dir`.
     pub variants_dir: String,
     /// In reading order.
@@ -282,6 +285,16 @@ impl Craft {
         format!("{}/{file}", self.dir)
     }
 
+    /// The package of the variants.
+    pub fn phases_package(&self) -> String {
+        format!("{}-phases", self.package)
+    }
+
+    /// The directory of that package in the repository.
+    pub fn phases_dir(&self) -> String {
+        self.path(self.variants_dir.trim_end_matches("/src"))
+    }
+
     /// The place of a variant's file in the repository.
     pub fn variant_path(&self, file: &str) -> String {
         format!("{}/{}/{file}", self.dir, self.variants_dir)
@@ -345,6 +358,7 @@ mod tests {
         dir = "mill"
         package = "mill"
         composition = "src/composition.rs"
+        whole = "run::Mill"
         variants_dir = "phases/src"
         [[craft.slot]]
         name = "grind"

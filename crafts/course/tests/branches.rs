@@ -111,6 +111,36 @@ fn the_last_phase_is_the_commit_without_what_knows_of_phases() {
 }
 
 #[test]
+fn a_phase_of_one_craft_has_the_others_in_their_final_form() {
+    let repository = Repository::with_two_crafts();
+    let names: Vec<String> = write(&repository).branches.into_iter().map(|branch| branch.name).collect();
+    let expected = ["craft1/phase-0", "craft1/phase-1", "craft1/phase-2", "craft2/phase-0", "craft2/phase-1"];
+    assert_eq!(names, expected);
+    let files = |branch: &str, dir: &str| repository.git(&["ls-tree", "-r", branch, "--", dir]);
+    let whole =
+        |text: String| text.lines().filter(|l| !l.contains("/phases/")).collect::<Vec<_>>().join("\n");
+    assert_eq!(files("craft1/phase-0", "bakery"), whole(files("main", "bakery")));
+    assert_eq!(files("craft2/phase-0", "mill"), whole(files("main", "mill")));
+    assert_ne!(files("craft2/phase-0", "bakery"), whole(files("main", "bakery")));
+    let show = |at: &str| repository.git(&["show", at]);
+    assert_eq!(show("craft1/phase-0:README.md"), "# One phase of mill");
+    assert_eq!(show("craft2/phase-0:README.md"), "# One phase of bakery");
+    assert_eq!(show("craft2/phase-0:bakery/src/bake.rs").lines().next(), Some("//! On embers."));
+    // Both end where everything is finished: what is left between them is whose README it is.
+    assert_eq!(repository.changes("craft1/phase-2", "craft2/phase-1"), ["M README.md"]);
+}
+
+#[test]
+fn cargo_takes_every_branch_of_two_crafts() {
+    let repository = Repository::with_two_crafts();
+    for branch in write(&repository).branches {
+        let tree = repository.export(&branch.commit);
+        let checked = fixture::cargo(tree.path(), &["check", "--locked", "--workspace", "--all-targets"]);
+        checked.unwrap_or_else(|e| panic!("{}: {e}", branch.name));
+    }
+}
+
+#[test]
 fn cargo_takes_every_branch_with_its_lock_file_and_without_a_network() {
     let repository = Repository::new();
     let all = fixture::cargo(

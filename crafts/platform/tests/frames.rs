@@ -45,7 +45,8 @@ fn fill(log: &RemoteLog) {
 /// Content type and body of an answer.
 fn get(addr: SocketAddr, target: &str, accept: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(addr).unwrap();
-    let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();

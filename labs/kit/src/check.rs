@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::{
     any::Any,
     fmt::Display,
+    mem,
     ops::RangeInclusive,
     panic::{self, PanicHookInfo},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -89,7 +90,11 @@ impl Test {
         let _alone = lock(&RUNNING);
         doing("");
         lock(&PANICS).clear();
-        panic::set_hook(Box::new(|info| lock(&PANICS).push(Panic::of(info))));
+        lock(&KEPT).clear();
+        panic::set_hook(Box::new(|info| {
+            lock(&PANICS).push(Panic::of(info));
+            lock(&KEPT).iter().for_each(|keep| keep());
+        }));
         let run = self.run.clone();
         let spawned = thread::Builder::new().name(self.name.chars().take(15).collect()).spawn(move || run());
         let ended = match spawned {
@@ -134,6 +139,16 @@ static RUNNING: Mutex<()> = Mutex::new(());
 static DOING: Mutex<String> = Mutex::new(String::new());
 /// The panics since the running test began.
 static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
+
+/// What is done before anything unwinds.
+static KEPT: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
+
+/// Keeps this for good if something panics while the running test lasts. What is dropped while a panic unwinds must not
+/// panic itself, or the program ends; and what has panicked once may do so again when it is closed.
+pub fn keep_if_panicked<T: ?Sized + Send + Sync + 'static>(what: &Arc<T>) {
+    let what = Arc::downgrade(what);
+    lock(&KEPT).push(Box::new(move || mem::forget(what.upgrade())));
+}
 
 /// What a panic says.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! What a lab's own program links: its named tests, its counters, and its way into the pipeline.
 //!
-//! A learner's crate has one slot of its own. The kit takes the type that fills it, and makes of it a program with four
-//! words:
+//! A learner's crate has one slot of its own. The kit takes the type that fills it, or the log that it is a part of, and
+//! makes of it a program with four words:
 //!
 //! ```text
-//! lab check [NAME]…     the slot's tests, and the claims of ingestion on the whole server     (JSON, a line each)
+//! lab check [NAME]…     the slot's tests, and the claims on the whole server or log           (JSON, a line each)
 //! lab count             what can be counted, of the form before, the learner's, the reference (JSON, a line each)
 //! lab serve --phase …   a phase server, to be measured: `mine`, or any phase of the course
 //! lab up                the whole pipeline with the page, and `mine` in its slot
@@ -31,6 +31,8 @@ mod engine;
 
 mod queue;
 
+mod log;
+
 mod black_box;
 
 pub mod count;
@@ -43,6 +45,7 @@ pub use benches::phase_server::CountingAllocator;
 pub use engine::engine;
 pub use handoff::handoff;
 pub use limit::limit;
+pub use log::log;
 pub use parse::parse;
 pub use program::main;
 pub use queue::queue;

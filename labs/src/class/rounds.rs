@@ -6,6 +6,7 @@ use crate::gate::{
     measure::{Contest, Who},
 };
 use benches::{ladder::rotated, process::allow_many_files};
+use course::PhaseId;
 use std::{path::Path, time::Duration};
 
 /// A student, as somebody to be measured.
@@ -35,16 +36,16 @@ enum Turn {
     Student(usize),
 }
 
-/// Measures everybody, on the step to this phase of ingestion; one for each contestant. `None` if there is no such load.
+/// Measures everybody on this step; one for each contestant. `None` if there is no such load.
 pub fn measure(
     baseline: &Path,
-    phase: u32,
+    step: PhaseId,
     load: &str,
     rounds: usize,
     contestants: &[Contestant<'_>],
     watch: &mut dyn FnMut(&str),
 ) -> Option<Vec<Measured>> {
-    let contest = Contest::new(baseline, phase, load, 1.0)?;
+    let contest = Contest::new(baseline, step, load, 1.0)?;
     let mut measured = vec![Measured::default(); contestants.len()];
     if let Err(error) = allow_many_files() {
         let stop = Some(Stop::NotMeasurable(format!("{error:#}")));
@@ -150,6 +151,9 @@ mod tests {
 
     #[test]
     fn an_unknown_load_measures_nobody() {
-        assert!(measure(Path::new("lab"), 3, "no-such-load", 7, &[], &mut |_| {}).is_none());
+        assert!(
+            measure(Path::new("lab"), PhaseId { craft: 1, phase: 3 }, "no-such-load", 7, &[], &mut |_| {})
+                .is_none()
+        );
     }
 }

@@ -6,6 +6,7 @@ use benches::{
     ladder::rotated, loads, loads::Load, noise::Noise, process::allow_many_files, results::Slice,
     stand::Stand, tool::Pinning, traffic,
 };
+use course::PhaseId;
 use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
 
 /// The words that make this program generate load, which it does as a child of itself: `craft lab generate …`.
@@ -17,6 +18,8 @@ const SERVE: &str = "serve";
 const MINE: &str = "mine";
 /// Everybody. The form before comes twice, and the two are two apart, whichever begins.
 const ORDER: [Who; 4] = [Who::Previous, Who::Mine, Who::Again, Who::Reference];
+/// The craft whose phases are servers.
+const INGESTION: u32 = 1;
 /// What the samples' values are derived from.
 const SEED: u64 = 42;
 
@@ -41,6 +44,11 @@ pub struct Contest<'a> {
     pub patience: Duration,
 }
 
+/// Whether the phases of this step's craft are servers, which a load can be put on.
+pub fn is_measured(step: PhaseId) -> bool {
+    step.craft == INGESTION
+}
+
 /// Generates load, if the words after [`GENERATE`] say so.
 pub fn generate(words: &[OsString]) -> Option<ExitCode> {
     traffic::generate(words)
@@ -56,8 +64,10 @@ pub(crate) enum Who {
 }
 
 impl<'a> Contest<'a> {
-    /// Of the step to phase `number` of ingestion, under a load of the bench; `None` if there is no such load.
-    pub fn new(program: &'a Path, number: u32, load: &str, share: f64) -> Option<Self> {
+    /// Of a step of ingestion, under a load of the bench; `None` if there is no such load, or the step is another craft's:
+    /// what is loaded is a server.
+    pub fn new(program: &'a Path, step: PhaseId, load: &str, share: f64) -> Option<Self> {
+        let number = is_measured(step).then_some(step.phase)?;
         Some(Self {
             program,
             pinning: Pinning::detect().with_generator_words(&GENERATE),
@@ -225,10 +235,12 @@ mod tests {
     #[test]
     fn a_load_that_kills_its_server_or_does_not_exist_is_no_gate() {
         let program = Path::new("lab");
-        assert!(Contest::new(program, 3, "kill-9", 0.5).is_none());
-        assert!(Contest::new(program, 3, "no-such-load", 0.5).is_none());
-        assert!(Contest::new(program, 0, "plain", 0.5).is_none(), "nothing is before the first phase");
-        let contest = Contest::new(program, 3, "fifty", 0.5).unwrap();
+        let contest = |craft, phase, load| Contest::new(program, PhaseId { craft, phase }, load, 0.5);
+        assert!(contest(1, 3, "kill-9").is_none());
+        assert!(contest(1, 3, "no-such-load").is_none());
+        assert!(contest(1, 0, "plain").is_none(), "nothing is before the first phase");
+        assert!(contest(2, 3, "fifty").is_none(), "a log is no server");
+        let contest = contest(1, 3, "fifty").unwrap();
         assert_eq!((contest.previous.as_str(), contest.reference.as_str()), ("phase2", "phase3"));
     }
 }

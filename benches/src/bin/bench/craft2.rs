@@ -169,8 +169,12 @@ pub(super) fn profile_queue(phase: u32, load: &str, seconds: f64, out: &Path) ->
 }
 
 /// What `craft bench report` is asked for, of results of this form.
-pub(super) fn report(path: &Path, book: Option<&Path>, page: Option<&Path>) -> Result<()> {
-    let results = Results::read(path)?;
+pub(super) fn report(arguments: &super::Report) -> Result<()> {
+    let super::Report { results, html, book, journey: page, .. } = arguments;
+    let results = Results::read(results)?;
+    if let Some(path) = html {
+        write(path, &tables::html(&results))?;
+    }
     if let Some(path) = page {
         write(path, &(serde_json::to_string_pretty(&journey::journey(&results))? + "\n"))?;
     }
@@ -179,7 +183,7 @@ pub(super) fn report(path: &Path, book: Option<&Path>, page: Option<&Path>) -> R
             print_line(&path.display().to_string())?;
         }
     }
-    if book.is_none() && page.is_none() {
+    if html.is_none() && book.is_none() && page.is_none() {
         ensure!(!results.slices.is_empty(), "{} has nothing that was measured; try --book", results.bench);
         print_line(tables::terminal(&results).trim_end())?;
     }
@@ -214,7 +218,7 @@ impl Run {
     fn begin() -> Result<Self> {
         let (begun, started_at) = (Instant::now(), jiff::Timestamp::now().to_string());
         let root = root()?;
-        let course = course::phases_of(&root.join("crafts/phases.toml"), 2).unwrap_or_default();
+        let course = course::phases_of(&root.join("crafts/phases.toml"), 2)?;
         allow_many_files()?;
         Ok(Self { begun, started_at, root, course })
     }

@@ -449,12 +449,8 @@ fn compare(arguments: &Compare) -> Result<()> {
 
 fn report(arguments: &Report) -> Result<()> {
     if benches::craft2::results::Results::is_in(&arguments.results) {
-        ensure!(
-            arguments.html.is_none() && arguments.peers.is_none(),
-            "of {} there is no page, and its peers are in it; try --book",
-            arguments.results.display()
-        );
-        return craft2::report(&arguments.results, arguments.book.as_deref(), arguments.journey.as_deref());
+        ensure!(arguments.peers.is_none(), "the peers of {} are in it", arguments.results.display());
+        return craft2::report(arguments);
     }
     let results = Results::read(&arguments.results)?;
     let beside = arguments.results.with_file_name(format!("peers-{}.json", results.bench));

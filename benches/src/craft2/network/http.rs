@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        loads::{LAST, MESSAGE_BYTES},
+        loads::{LAST, MESSAGE_BYTES, PACKED},
         slice::Figures,
         subject::{Messages, Setting, Subject},
     },
@@ -11,8 +11,15 @@ use super::{
     server::Server,
 };
 use anyhow::{Context, Result, bail, ensure};
-use contracts::queue::{Partition, put_payload};
-use std::{fs, process::Command};
+use contracts::queue::{FetchLimit, Offset, Partition, Records, put_payload};
+use queue::{Codec, wire};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
 
 /// Requests on their way. With 1,000 messages each that is as much as the peers have at most.
 const IN_FLIGHT: usize = 8;
@@ -64,19 +71,43 @@ fn start(stand: &Stand<'_>, what: &str) -> Result<Server> {
 }
 
 /// The whole of a log that the page cache holds, again and again.
-pub(super) fn fetch(stand: &Stand<'_>) -> Result<Figures> {
+pub(super) fn fetch(stand: &Stand<'_>, what: &str) -> Result<Figures> {
     let dir = stand.dir.join("queue");
     fs::create_dir(&dir)?;
-    let subject = Subject::open(LAST, &dir, &Setting::default())?;
+    let codec = if what == PACKED { Codec::Lz4 } else { Codec::Raw };
+    let subject = Subject::open(LAST, &dir, &Setting { codec, ..Setting::default() })?;
     subject.fill(&Messages::new(stand.seed), LOG_BYTES, MESSAGES_A_COMMIT)?;
     drop(subject);
     let server = start(stand, LAST)?;
     let socket = server.connect()?;
     let gets = Requests::gets(LOG_BYTES / MESSAGE_BYTES as u64 / FETCHED);
+    let wire = checked(&socket, &gets, 3)?;
     let units = (FETCHED * MESSAGE_BYTES as u64) as f64 / f64::from(1 << 20);
     let pace = |seconds| Pace { in_flight: IN_FLIGHT, seconds, units };
     client::run(&socket, &gets, pace(WARM_UP_S))?;
-    server.watched(|| client::run(&socket, &gets, pace(stand.seconds)))
+    let mut figures = server.watched(|| client::run(&socket, &gets, pace(stand.seconds)))?;
+    figures.insert("wire_bytes_per_record".to_owned(), wire as f64 / FETCHED as f64);
+    Ok(figures)
+}
+
+/// One of the answers is looked at: it must hold what was asked for. Returns its length.
+fn checked(mut socket: &TcpStream, gets: &Requests, number: usize) -> Result<usize> {
+    socket.write_all(gets.burst(number))?;
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
+    let length = loop {
+        if let Some(length) = answer(&bytes)?.filter(|length| bytes.len() >= *length) {
+            break length;
+        }
+        let got = socket.read(&mut buffer)?;
+        ensure!(got > 0, "the server closed the connection");
+        bytes.extend_from_slice(&buffer[..got]);
+    };
+    let body = bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(length, |head| head + 4);
+    let (mut records, from) = (Records::new(), Offset(number as u64 * FETCHED));
+    let limit = FetchLimit { records_max: usize::MAX, bytes_max: usize::MAX, wait: Duration::ZERO };
+    wire::decode(&bytes[body..length], Partition(0), from, limit, &mut records)?;
+    ensure!(records.len() as u64 == FETCHED, "{} records came, {FETCHED} were asked for", records.len());
+    Ok(length - body)
 }
 
 /// Requests that are sent in turn, each answered with 2xx.

@@ -10,7 +10,9 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 pub(super) struct Counters {
     cpu_us: u64,
     allocations: Option<u64>,
-    /// Bytes that this process had written to pages which go to the disk.
+    /// Bytes that this process passed to the kernel in writes.
+    log_bytes: Option<u64>,
+    /// Bytes of the pages that it so had written to the disk.
     written_bytes: Option<u64>,
     /// Writes and bytes of the whole disk, whoever caused them: the file system's own books are among them.
     device: Option<(u64, u64)>,
@@ -25,6 +27,7 @@ impl Counters {
         Ok(Self {
             cpu_us: snapshot.cpu_user_us + snapshot.cpu_system_us,
             allocations: allocator::count(),
+            log_bytes: own_io("wchar"),
             written_bytes: own_io("write_bytes"),
             device: device(dir),
         })
@@ -37,6 +40,9 @@ impl Counters {
         put("cpu_us_per_message", (now.cpu_us - self.cpu_us) as f64 / messages);
         if let Some((before, after)) = self.allocations.zip(now.allocations) {
             put("allocations_per_message", (after - before) as f64 / messages);
+        }
+        if let Some((before, after)) = self.log_bytes.zip(now.log_bytes) {
+            put("log_bytes_per_message", after.saturating_sub(before) as f64 / messages);
         }
         if let Some((before, after)) = self.written_bytes.zip(now.written_bytes) {
             put("written_bytes_per_message", after.saturating_sub(before) as f64 / messages);

@@ -13,6 +13,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use contracts::queue::Partition;
+use queue::Codec;
 use std::{
     fs::File,
     os::unix::fs::FileExt,
@@ -40,8 +41,8 @@ impl Shape {
         let (producers, messages) = match load {
             "single" => (1, 1),
             "sixty-four" => (64, 1),
-            "thousand" => (1, 1000),
-            "eight" => (8, 1000),
+            "thousand" | "compressed" => (1, 1000),
+            "eight-thousand" => (8, 1000),
             other => anyhow::bail!("there is no load {other:?}"),
         };
         Ok(Self { producers, messages, partitions: 1 })
@@ -64,6 +65,7 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
     let forgets = recycles || number == 0;
     let setting = Setting {
         partitions: shape.partitions,
+        codec: if task.load == "compressed" { Codec::Lz4 } else { Codec::Raw },
         retention_bytes_max: forgets.then_some(RETENTION_BYTES),
         ..Setting::default()
     };

@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        loads::{LAST, MESSAGE_BYTES},
+        loads::{LAST, MESSAGE_BYTES, PACKED},
         slice::{Figures, Task},
         subject::{Messages, Setting, Subject, settle, submit},
     },
@@ -14,6 +14,7 @@ use super::{
 use crate::phase_server::counters;
 use anyhow::{Context, Result, ensure};
 use contracts::queue::{FetchLimit, Log, Offset, Partition, Records, Stored};
+use queue::Codec;
 use rustix::{
     fs::sendfile,
     thread::{CpuSet, sched_setaffinity},
@@ -92,7 +93,8 @@ pub(super) fn readers(task: &Task) -> Result<Figures> {
 
 fn filled(subject: &str, task: &Task) -> Result<(Subject, Messages)> {
     let messages = Messages::new(task.seed);
-    let subject = Subject::open(subject, &task.dir, &Setting::default())?;
+    let (subject, codec) = if subject == PACKED { (LAST, Codec::Lz4) } else { (subject, Codec::Raw) };
+    let subject = Subject::open(subject, &task.dir, &Setting { codec, ..Setting::default() })?;
     subject.fill(&messages, LOG_BYTES, MESSAGES_A_COMMIT)?;
     Ok((subject, messages))
 }

@@ -46,10 +46,19 @@ impl Running {
         Self::node_in(Path::new("."), args, data)
     }
 
-    /// The same, standing in this directory.
+    /// The same, at an address.
+    pub fn node_on(address: &str, args: &[&str], data: &Path) -> Self {
+        Self::node_at(Path::new("."), address, args, data)
+    }
+
+    /// The same as `node`, standing in this directory.
     pub fn node_in(dir: &Path, args: &[&str], data: &Path) -> Self {
+        Self::node_at(dir, "127.0.0.1:0", args, data)
+    }
+
+    fn node_at(dir: &Path, address: &str, args: &[&str], data: &Path) -> Self {
         let data = data.to_str().unwrap();
-        let args = [args, &["--listen", "127.0.0.1:0", "--data", data, "--json"]].concat();
+        let args = [args, &["--listen", address, "--data", data, "--json"]].concat();
         let mut running = Self::run(craft(&args).current_dir(dir));
         let line = running.first_line();
         let started: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));

@@ -11,6 +11,7 @@ use super::{Answer, Client};
 use crate::routes::queue::{CONSUME_WAIT_MAX, STORED};
 use contracts::{
     http::percent_encode,
+    limits::{FETCH_BYTES_MAX, FETCH_RECORDS_MAX},
     queue::{
         Ack, Assignment, Bounds, FetchLimit, GroupStatus, Log, LogError, Membership, Offset, Partition,
         Producer, Records,
@@ -153,8 +154,11 @@ impl Log for RemoteLog {
         limit: FetchLimit,
         out: &mut Records,
     ) -> Result<(), LogError> {
+        out.clear();
         let deadline = Instant::now() + limit.wait;
-        let (count, bytes) = (limit.records_max, limit.bytes_max);
+        // Frames are whole: what is over the limit of the last one is left out here.
+        let (count, bytes) = (limit.records_max.min(FETCH_RECORDS_MAX), limit.bytes_max.min(FETCH_BYTES_MAX));
+        let limit = FetchLimit { records_max: count, bytes_max: bytes, ..limit };
         let path =
             format!("/consume?partition={}&offset={}&count={count}&bytes={bytes}", partition.0, from.0);
         loop {

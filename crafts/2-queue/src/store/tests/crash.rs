@@ -11,7 +11,7 @@ use super::*;
 use crate::frame::{Head, Kind, whole};
 use contracts::queue::Ack;
 use fastrand::Rng;
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, io::ErrorKind};
 
 /// As many as a test may take.
 const SEEDS: u64 = 3000;
@@ -146,6 +146,9 @@ impl World {
             drop(self.open());
             self.lose_power();
         }
+        if self.rng.u32(..8) == 0 {
+            self.misread()?;
+        }
         let (log, recovery) = self.open().map_err(|e| e.to_string())?;
         if !recovery.gaps.is_empty() {
             return Err(format!("no bit was flipped, but {recovery}"));
@@ -168,6 +171,27 @@ impl World {
             }
         };
         drop(log);
+        Ok(())
+    }
+
+    /// For a while the disk cannot read what it holds. The log says so, and takes nothing for torn or damaged.
+    fn misread(&mut self) -> Result<(), String> {
+        self.disk.fail_reads_after(Some(self.rng.usize(..30)));
+        match self.open() {
+            Ok((log, _)) => {
+                for partition in (0..self.config.partitions).map(Partition) {
+                    match records_of(&log, partition) {
+                        Ok(_) | Err(LogError::Failed(_)) => {}
+                        Err(e) => return Err(format!("a read has failed: {e}")),
+                    }
+                }
+                self.disk.fail_reads_after(None);
+                self.compare(&log)?;
+            }
+            Err(OpenError::Io { .. }) => {}
+            Err(e) => return Err(format!("a read has failed: {e}")),
+        }
+        self.disk = self.disk.kill();
         Ok(())
     }
 
@@ -215,10 +239,18 @@ impl World {
     fn trouble(&mut self) {
         match self.rng.u32(..24) {
             0..8 => self.disk.set_room(Some(self.rng.usize(..3000))),
-            8..16 => self.disk.set_room(None),
+            8..14 => self.there_is_room(),
+            14 => self.disk.fail_names(Some(ErrorKind::StorageFull)),
+            15 => self.disk.fail_names(Some(ErrorKind::PermissionDenied)),
             16 => self.disk.fail_syncs(true),
+            17 => self.disk.fail_syncs_with(Some(ErrorKind::StorageFull)),
             _ => {}
         }
+    }
+
+    fn there_is_room(&mut self) {
+        self.disk.set_room(None);
+        self.disk.fail_names(None);
     }
 
     fn submit(
@@ -293,7 +325,7 @@ impl World {
         if ack == Ack::Os {
             return Ok(());
         }
-        self.disk.set_room(None);
+        self.there_is_room();
         producer.wait(Ticket(u64::MAX), PATIENCE)?;
         let mut placed = Vec::new();
         producer.placed(&mut placed);
@@ -336,7 +368,7 @@ impl World {
 
     /// Flips a bit of a log that is whole: what is then missing is told.
     fn flip(&mut self) -> Result<(), String> {
-        self.disk.set_room(None);
+        self.there_is_room();
         // Nothing goes but by the flip.
         self.config.retention_bytes_max = None;
         let (log, _) = self.open().map_err(|e| e.to_string())?;

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod errors;
 mod faults;
 mod golden;
 

@@ -1,23 +1,15 @@
-//! `kill -9` in the middle of a load, and then: is every sample that was acknowledged in the log, and in storage after
-//! a restart?
-//!
-//! The samples of the load are a pure function of their place in it, so nothing is remembered but each request's fate.
+//! Every way to fill the slot of ingestion: what it has answered 202 is in the log, and in storage after a restart.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
-
-mod common;
-
-use common::{PATIENCE, Running, output, text, within};
+use super::{BATCH, check, common, workload};
+use common::{Running, output, text, within};
 use contracts::{
     BatchView,
     queue::{FetchLimit, Log, Offset, Partition, Records},
 };
 use load_tester::{
     fates::{Fate, Fates},
-    format::FormatName,
     sample::Identity,
-    verify::{Check, Verified, verify},
-    workload::{Load, Until, Workload},
+    verify::Verified,
 };
 use queue::{FileLog, LogConfig};
 use rustix::process::Signal;
@@ -30,8 +22,6 @@ use std::{
 
 /// Implementations whose 202 promises memory only, whatever `--ack` asked for.
 const MEMORY_ONLY: [&str; 4] = ["phase2", "phase3", "phase4", "phase5"];
-/// Samples in a request.
-const BATCH: usize = 3;
 
 #[test]
 fn what_was_acknowledged_at_os_survives_kill_9() {
@@ -56,18 +46,6 @@ fn implementations() -> Vec<String> {
     names.split(", ").map(str::to_owned).collect()
 }
 
-/// Storage had taken a part of it, and the log had been told of a part of that.
-#[test]
-fn a_whole_pipeline_that_was_killed_goes_on_where_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let identity = Identity { name: "load_up".to_owned(), seed: 9, base_ms: 1_763_689_000_000 };
-    let node = Running::node(&["up", "--no-agent"], dir.path());
-    let outcome = load_until_killed(&node, &identity);
-    drop(node);
-    let verified = stored_after_a_restart(dir.path(), &identity, &outcome.fates, 0);
-    assert!(verified.found > 0, "{verified:?}");
-}
-
 fn survives(ingest: &str, ack: &str) {
     let dir = tempfile::tempdir().unwrap();
     let identity = Identity {
@@ -75,7 +53,10 @@ fn survives(ingest: &str, ack: &str) {
         seed: 9,
         base_ms: 1_763_689_000_000,
     };
-    let node = Running::node(&["serve", "ingest", "--ingest", ingest, "--ack", ack], dir.path());
+    let node = Running::node(
+        &["serve", "ingest", "--ingest", ingest, "--queue", queue::NAME, "--ack", ack],
+        dir.path(),
+    );
     let outcome = load_until_killed(&node, &identity);
     drop(node);
 
@@ -95,34 +76,6 @@ fn survives(ingest: &str, ack: &str) {
 
     let verified = stored_after_a_restart(dir.path(), &identity, &outcome.fates, lost);
     assert_eq!((verified.found, verified.unknown_found), (found.found, found.unknown_found), "{verified:?}");
-}
-
-/// Runs a load, kills the server after a second with answers, and returns what became of each request.
-fn load_until_killed(node: &Running, identity: &Identity) -> load_tester::Outcome {
-    let workload = Workload {
-        target: format!("{}/metrics", node.url).parse().unwrap(),
-        // It ends when the server does.
-        load: Load::Closed { until: Until::Elapsed(PATIENCE) },
-        clients: 8,
-        threads: 1,
-        batch: BATCH,
-        pipeline: 1,
-        keep_alive: true,
-        connect_first: false,
-        format: FormatName::Json,
-        identity: identity.clone(),
-        request_timeout: Duration::from_secs(5),
-        connect_timeout: Duration::from_secs(5),
-        verify: true,
-        token: None,
-    };
-    let stop = AtomicBool::new(false);
-    load_tester::run(&workload, &stop, &mut |second| {
-        if second.ok > 0 && !stop.swap(true, Ordering::Relaxed) {
-            node.signal(Signal::KILL);
-        }
-    })
-    .unwrap()
 }
 
 /// What the log holds of the load.
@@ -172,6 +125,17 @@ fn compare(log: &dyn Log, identity: &Identity, fates: &[Fates]) -> Found {
     found
 }
 
+/// Runs a load, kills the server after a second with answers, and returns what became of each request.
+fn load_until_killed(node: &Running, identity: &Identity) -> load_tester::Outcome {
+    let stop = AtomicBool::new(false);
+    load_tester::run(&workload(&node.url, identity), &stop, &mut |second| {
+        if second.ok > 0 && !stop.swap(true, Ordering::Relaxed) {
+            node.signal(Signal::KILL);
+        }
+    })
+    .unwrap()
+}
+
 /// Starts the whole pipeline on the same directory, and asks it for everything.
 fn stored_after_a_restart(data: &Path, identity: &Identity, fates: &[Fates], lost: u64) -> Verified {
     let up = Running::node(&["up", "--no-agent"], data);
@@ -179,16 +143,7 @@ fn stored_after_a_restart(data: &Path, identity: &Identity, fates: &[Fates], los
         let (_, gauges) = up.get("/metrics");
         gauges.as_str().unwrap().contains("\ncraft_queue_depth_records 0\n").then_some(())
     });
-    let verified = verify(&Check {
-        target: &format!("{}/query", up.url).parse().unwrap(),
-        token: None,
-        identity,
-        batch: BATCH,
-        fates,
-        timeout: Duration::ZERO,
-        window_samples: 100_000,
-    })
-    .unwrap();
+    let verified = check(&up.url, identity, fates, Duration::ZERO);
     assert_eq!(verified.missing, lost, "{verified:?}");
     let wrong = verified.duplicated + verified.altered + verified.refused_found + verified.never_sent_found;
     assert_eq!((wrong, &verified.error), (0, &None), "{verified:?}");

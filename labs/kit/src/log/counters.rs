@@ -1,0 +1,134 @@
+//! What a log costs, counted on a disk in memory: the same on every machine.
+
+use super::rig::{FIRST, Rig, SEGMENT_BYTES, producer, settle, submit};
+use crate::{
+    check::Unmet,
+    count::{Count, Counter},
+};
+use anyhow::{Result, anyhow};
+use contracts::queue::Ack;
+use queue_phases::{Open, OpenPhaseOn as OpenOn, PHASES};
+
+/// What can be counted of a log.
+pub(super) fn counters<L: Open>() -> Vec<Counter> {
+    let counter = |name, phases, mine: Count, of_phase| Counter { name, phases, mine, of_phase };
+    vec![
+        counter(
+            "syncs_per_thousand_messages",
+            2..=4,
+            || syncs_per_thousand_messages(L::open_on),
+            |phase| syncs_per_thousand_messages(open_of(phase)),
+        ),
+        counter(
+            "bytes_read_to_open_a_log",
+            3..=3,
+            || bytes_read_to_open(L::open_on),
+            |phase| bytes_read_to_open(open_of(phase)),
+        ),
+        counter(
+            "bytes_written_per_record",
+            6..=6,
+            || bytes_written_per_record(L::open_on),
+            |phase| bytes_written_per_record(open_of(phase)),
+        ),
+    ]
+}
+
+fn open_of(phase: u32) -> OpenOn {
+    let at = usize::try_from(phase).unwrap_or(usize::MAX).min(PHASES.len() - 1);
+    PHASES[at].open_on
+}
+
+/// Of 64 producers that send a message each and then wait for it, again and again. One thread does all of it: first all
+/// flush, then all wait, so that who shares a sync does so each time.
+fn syncs_per_thousand_messages(open: OpenOn) -> Result<f64> {
+    const PRODUCERS: u32 = 64;
+    const ROUNDS: u32 = 16;
+    let rig = Rig::new(open);
+    let log = rig.log().map_err(said)?;
+    let mut producers = Vec::new();
+    for _ in 0..PRODUCERS {
+        producers.push(producer(&log, Ack::Disk).map_err(said)?);
+    }
+    let before = rig.disk.counts().syncs;
+    for round in 0..ROUNDS {
+        let mut tickets = Vec::new();
+        for producer in &mut producers {
+            tickets.push(submit(&mut **producer, FIRST, &round.to_le_bytes()).map_err(said)?);
+            producer.flush()?;
+        }
+        for (producer, ticket) in producers.iter_mut().zip(tickets) {
+            settle(&mut **producer, ticket, "a message, a flush, and a wait").map_err(said)?;
+        }
+    }
+    let syncs = rig.disk.counts().syncs - before;
+    Ok(as_f64(syncs) * 1_000.0 / f64::from(PRODUCERS * ROUNDS))
+}
+
+/// Of a log of many segments, when it is opened after a kill.
+fn bytes_read_to_open(open: OpenOn) -> Result<f64> {
+    const SEGMENTS: u64 = 20;
+    let rig = Rig::new(open);
+    let log = rig.log().map_err(said)?;
+    let mut producer = producer(&log, Ack::Os).map_err(said)?;
+    let payload = [7; 1_000];
+    let mut last = None;
+    for number in 0..SEGMENTS * SEGMENT_BYTES / 1_000 {
+        last = Some(submit(&mut *producer, FIRST, &payload).map_err(said)?);
+        if number % 16 == 15 {
+            producer.flush()?;
+        }
+    }
+    if let Some(last) = last {
+        settle(&mut *producer, last, "the last record").map_err(said)?;
+    }
+    let again = rig.after(&rig.disk.seen());
+    drop(again.log().map_err(said)?);
+    Ok(as_f64(again.disk.counts().read_bytes))
+}
+
+/// Of records as samples are, which resemble each other, a hundred a flush.
+fn bytes_written_per_record(open: OpenOn) -> Result<f64> {
+    const RECORDS: u32 = 2_000;
+    let rig = Rig::packing(open);
+    let log = rig.log().map_err(said)?;
+    let mut producer = producer(&log, Ack::Os).map_err(said)?;
+    let written = |rig: &Rig| rig.disk.counts().written_bytes;
+    // What a log writes before its first record, and what it fills with zeros, is told apart by what is written twice.
+    let mut batch = |from: u32| -> Result<()> {
+        let mut last = None;
+        for number in from..from + 100 {
+            last = Some(submit(&mut *producer, FIRST, sample(number).as_bytes()).map_err(said)?);
+        }
+        last.map_or(Ok(()), |last| settle(&mut *producer, last, "a hundred records").map_err(said))
+    };
+    batch(0)?;
+    let before = written(&rig);
+    for from in (100..100 + RECORDS).step_by(100) {
+        batch(from)?;
+    }
+    Ok(as_f64(written(&rig) - before) / f64::from(RECORDS))
+}
+
+fn sample(number: u32) -> String {
+    format!(
+        "{{\"name\":\"http_requests_total\",\"labels\":{{\"instance\":\"web-{}\",\"job\":\"api\"}},\"timestamp\":{},\"value\":{}}}",
+        number % 16,
+        1_720_000_000_000 + u64::from(number) * 10,
+        number * 3
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+fn said(unmet: Unmet) -> anyhow::Error {
+    match unmet {
+        Unmet::Broken(feedback) => {
+            anyhow!("{}: expected {}, observed {}", feedback.sent, feedback.expected, feedback.observed)
+        }
+        Unmet::Skipped(why) => anyhow!(why),
+    }
+}
