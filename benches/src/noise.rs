@@ -4,6 +4,7 @@
 //! that neither this process, nor its children, nor the server had. The rule by which a round counts is fixed
 //! beforehand and looks at that time only, never at the round's outcome.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,8 @@ const LISTEN: Duration = Duration::from_millis(700);
 /// A measurement of the others, begun.
 #[derive(Debug)]
 pub struct Noise {
+    /// What the kernel's own threads had, by number: they carry a log's bytes to the disk, and are not somebody else.
+    kernel: BTreeMap<u32, u64>,
     /// None where what is measured is a child that will have ended, and is counted with the others of this process.
     server: Option<u32>,
     before: Option<Ticks>,
@@ -42,13 +45,14 @@ impl Noise {
         Self::of(Some(server))
     }
 
-    /// Begins, where only this process and its children, which will have ended, do what is measured.
+    /// Begins, where only this process and its children, which will have ended, do what is measured, and the kernel's own
+    /// threads what they ask for.
     pub fn alone() -> Self {
-        Self::of(None)
+        Self { kernel: kernel_ticks(), ..Self::of(None) }
     }
 
     fn of(server: Option<u32>) -> Self {
-        Self { server, before: Ticks::now(server) }
+        Self { kernel: BTreeMap::new(), server, before: Ticks::now(server) }
     }
 
     /// Waits until the others leave the machine alone, or `patience` is over; returns what is left of it.
@@ -71,7 +75,14 @@ impl Noise {
 
     /// How many cores the others used on average since the beginning; `None` where the kernel does not tell.
     pub fn others_cores(&self) -> Option<f64> {
-        Some(self.before?.others_until(Ticks::now(self.server)?))
+        let mut after = Ticks::now(self.server)?;
+        if self.server.is_none() {
+            // A thread that is new has worked since; one that has ended is not known any more, and counts for others.
+            let since =
+                |(id, ticks): (&u32, &u64)| ticks.saturating_sub(self.kernel.get(id).copied().unwrap_or(0));
+            after.ours += kernel_ticks().iter().map(since).sum::<u64>();
+        }
+        Some(self.before?.others_until(after))
     }
 }
 
@@ -102,6 +113,19 @@ fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
     let fields: Vec<u64> = line.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
     let all: u64 = fields.iter().sum();
     Some((all, all - fields.get(3)? - fields.get(4)?))
+}
+
+/// What each of the kernel's own threads has had. Their parent is the thread that starts them, which has number 2.
+fn kernel_ticks() -> BTreeMap<u32, u64> {
+    const PARENT: &str = "2";
+    let Ok(all) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let ids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter_map(|id| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let parent = stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?;
+        (parent == PARENT).then_some((id, process_ticks(&stat)?))
+    })
+    .collect()
 }
 
 /// utime, stime, cutime and cstime of `/proc/<pid>/stat`; the name before them may hold spaces and brackets.

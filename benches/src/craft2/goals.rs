@@ -39,6 +39,13 @@ pub fn goals(results: &Results) -> Vec<Goal> {
         let seen = results.spread(load, LAST, figure)?;
         Some(unless_failed(results, load, (figure_of(seen.median), seen.median >= min)))
     };
+    let beside_raw = |load: &str, min: f64| {
+        let (words, reached) = at_least(load, "throughput", min)?;
+        let of = |subject| Of { load, subject, figure: "throughput" };
+        let raw = results.ratio(of(LAST), of("raw"));
+        let raw = raw.map_or(String::new(), |ratio| format!("; {} the raw limit beside it", times(ratio)));
+        Some((words + &raw, reached))
+    };
     let at_most = |load: &str, figure: &str, max: f64| {
         let seen = results.spread(load, LAST, figure)?;
         Some(unless_failed(results, load, (figure_of(seen.median), seen.median <= max)))
@@ -48,7 +55,7 @@ pub fn goals(results: &Results) -> Vec<Goal> {
         Goal::new(
             format!("{in_process}: 64 producers of one message"),
             format!("≥ {} messages/s", figure_of(SIXTY_FOUR_MIN)),
-            at_least("sixty-four", "throughput", SIXTY_FOUR_MIN),
+            beside_raw("sixty-four", SIXTY_FOUR_MIN),
         ),
         Goal::new(
             format!("{in_process}: 64 producers of one message"),
@@ -58,12 +65,12 @@ pub fn goals(results: &Results) -> Vec<Goal> {
         Goal::new(
             format!("{in_process}: 1,000 messages a commit"),
             format!("≥ {} messages/s", figure_of(THOUSAND_MIN)),
-            at_least("thousand", "throughput", THOUSAND_MIN),
+            beside_raw("thousand", THOUSAND_MIN),
         ),
         Goal::new(
             format!("{in_process}: 8 producers of 1,000"),
             format!("≥ {} messages/s", figure_of(EIGHT_MIN)),
-            at_least("eight-thousand", "throughput", EIGHT_MIN),
+            beside_raw("eight-thousand", EIGHT_MIN),
         ),
     ];
     goals.extend(over_the_network(results));

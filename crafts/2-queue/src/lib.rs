@@ -80,4 +80,4 @@ pub mod composition;
 
 pub use codec::Codec;
 pub use composition::{FileLog, NAME, TITLE};
-pub use open::{Cut, Gap, LogConfig, OpenError, Recovery};
+pub use open::{Cut, Damage, Gap, LogConfig, OpenError, Recovery, Verified};

@@ -12,7 +12,7 @@ use crate::{
     disk,
     line::Pending,
     offsets::{self, Offsets},
-    open::{LogConfig, OpenError, Recovery, io_error},
+    open::{LogConfig, OpenError, Recovery, Verified, io_error},
     outside::Outside,
     producer::QueueProducer,
     slots::{Commit, Groups, GroupsSetup, Journal, Store, Transfer},
@@ -111,11 +111,22 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Queue<S, C, G, T> {
     /// See [`OpenError`].
     pub fn open(dir: &Path, config: LogConfig) -> Result<(Self, Recovery), OpenError> {
         disk::make_dir(dir).map_err(|e| io_error(dir, e))?;
-        let lock = disk::lock(dir).map_err(|e| match e {
-            TryLockError::WouldBlock => OpenError::Locked { path: dir.join(disk::LOCK) },
-            TryLockError::Error(e) => io_error(&dir.join(disk::LOCK), e),
-        })?;
+        let lock = lock(dir)?;
         Self::open_on(Outside::real(dir), Some(lock), config)
+    }
+
+    /// Reads all of the log in a directory, which nobody may have open, and holds it against its checksums. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`], [`OpenError::Locked`], [`OpenError::Version`], [`OpenError::NotVerifiable`]. Damage is no error.
+    pub fn verify(dir: &Path) -> Result<Verified, OpenError> {
+        if !dir.join(disk::LOCK).is_file() {
+            let why = "there is no log here; give the directory that holds its files, as in data/queue";
+            return Err(io_error(dir, io::Error::other(why)));
+        }
+        let _lock = lock(dir)?;
+        S::verify(&disk::RealDisk::new(dir))
     }
 
     /// The same, on any disk. A lock is held for as long as the log is open.
@@ -479,4 +490,12 @@ impl<S: Store, C: Commit, G: Groups, T> fmt::Debug for Queue<S, C, G, T> {
             .field("partitions", &self.shared().config.partitions)
             .finish()
     }
+}
+
+/// Locks a directory against everybody else.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    disk::lock(dir).map_err(|e| match e {
+        TryLockError::WouldBlock => OpenError::Locked { path: dir.join(disk::LOCK) },
+        TryLockError::Error(e) => io_error(&dir.join(disk::LOCK), e),
+    })
 }

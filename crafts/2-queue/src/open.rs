@@ -1,6 +1,7 @@
 //! How a log is to be, what is found when it is opened, and why it may not be.
 
 use crate::codec::Codec;
+use contracts::queue::Bounds;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -149,6 +150,12 @@ pub enum OpenError {
         /// The version that this program reads.
         reads: u8,
     },
+    /// A form of the log that keeps nothing to hold its records against.
+    #[error("{}: this form of the log cannot be verified", path.display())]
+    NotVerifiable {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There are more partitions in the log than were asked for: records would become unreachable.
     #[error("{}: the log has {found} partitions, {asked} were asked for; ask for {found} or more", path.display())]
     FewerPartitions {
@@ -167,6 +174,38 @@ pub enum OpenError {
         /// The most.
         max: u32,
     },
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Segment files, and the bytes in them.
+    pub segments: usize,
+    /// See `segments`.
+    pub bytes: u64,
+    /// Frames that are whole.
+    pub frames: u64,
+    /// What each partition holds.
+    pub partitions: Vec<Bounds>,
+    /// What is not as it was written, from the oldest on.
+    pub damage: Vec<Damage>,
+    /// What a crash has left behind the end. Opening cuts it off, and nobody was told that it is safe.
+    pub torn: Option<Cut>,
+}
+
+/// A place that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// The first wrong byte.
+    pub at: u64,
+    /// Up to where all is well again; 0 if that is not known.
+    pub bytes: u64,
+    /// Frames that are lost; 0 where no record is.
+    pub frames: u64,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// The error of a file or a directory.

@@ -25,10 +25,11 @@
 use crate::{
     batches::Batches,
     codec::Codec,
+    disk::Disk,
     line::Pending,
     marks::Marks,
     offsets::Offsets,
-    open::{LogConfig, OpenError, Recovery},
+    open::{LogConfig, OpenError, Recovery, Verified},
     outside::Outside,
 };
 use contracts::queue::{
@@ -48,6 +49,14 @@ pub trait Store: Sized + Send + Sync + 'static {
     /// # Errors
     /// See [`OpenError`].
     fn open(outside: &Arc<Outside>, config: &LogConfig) -> Result<(Self, Recovery), OpenError>;
+
+    /// Reads all of what lies on a disk and holds it against its checksums. Changes nothing; damage is no error.
+    ///
+    /// # Errors
+    /// [`OpenError::NotVerifiable`] where there are none; [`OpenError::Io`].
+    fn verify(disk: &dyn Disk) -> Result<Verified, OpenError> {
+        Err(OpenError::NotVerifiable { path: disk.path("") })
+    }
 
     /// How far it is.
     fn marks(&self) -> &Marks;

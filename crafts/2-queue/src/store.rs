@@ -16,6 +16,7 @@
 //! | `retention` | what nobody needs any more |
 //! | `segment` | a file's name and head |
 //! | `recovery`, `scan` | what a crash left, made whole again |
+//! | `verify` | all of it read and held against its checksums |
 //!
 //! Invariants:
 //!
@@ -42,6 +43,8 @@ mod segment;
 mod recovery;
 mod scan;
 
+mod verify;
+
 #[cfg(test)]
 mod tests;
 
@@ -49,11 +52,11 @@ use contracts::queue::{Ack, Bounds, FetchLimit, LogError, Offset, Partition, Rec
 use parking_lot::Mutex;
 use queue::{
     batches::Batches,
-    disk::DataFile,
+    disk::{DataFile, Disk},
     frame,
     line::Pending,
     marks::Marks,
-    open::{LogConfig, OpenError, Recovery, io_error},
+    open::{LogConfig, OpenError, Recovery, Verified, io_error},
     outside::Outside,
     slots::{Store, Unpack},
 };
@@ -124,6 +127,10 @@ impl Store for Segments {
 
     fn open(outside: &Arc<Outside>, config: &LogConfig) -> Result<(Self, Recovery), OpenError> {
         Self::open_guarded(outside, config, Guards::ALL)
+    }
+
+    fn verify(disk: &dyn Disk) -> Result<Verified, OpenError> {
+        verify::verify(disk)
     }
 
     fn marks(&self) -> &Marks {

@@ -242,6 +242,20 @@ fn after_a_restart_members_must_subscribe_again_and_generations_go_on() {
 }
 
 #[test]
+fn the_file_that_the_format_draws_is_one() {
+    let page = include_str!("../FORMAT.md");
+    let from = page.find("systems-craft groups").unwrap();
+    let text = page[from..].split("```").next().unwrap();
+    let drawn = Offsets::decode(text.as_bytes()).unwrap();
+    assert_eq!(drawn.encode(), text);
+    assert_eq!(drawn.get("other").map(|group| group.assignment), Some(Assignment::Range));
+    assert_eq!(
+        (drawn.generation("storage"), drawn.committed("storage", Partition(0))),
+        (3, Some(Offset(4711)))
+    );
+}
+
+#[test]
 fn a_group_has_so_many_members_and_no_more() {
     let mut groups = groups(3);
     for i in 0..GROUP_MEMBERS_MAX {

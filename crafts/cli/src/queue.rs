@@ -7,6 +7,7 @@ mod groups;
 mod produce;
 mod tail;
 mod topics;
+mod verify;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
@@ -39,6 +40,8 @@ enum Action {
     Tail(tail::TailArgs),
     /// List the consumer groups: members, what each reads, and the lag.
     Groups(groups::GroupsArgs),
+    /// Read a log's files and hold everything against its checksums. Nothing is changed.
+    Verify(verify::VerifyArgs),
 }
 
 /// Where to ask.
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &QueueArgs) -> Result<ExitCode> {
         Action::Produce(produce) => produce::run(&args.server, produce),
         Action::Tail(tail) => tail::run(&args.server, tail),
         Action::Groups(groups) => groups::run(&args.server, groups),
+        Action::Verify(verify) => verify::run(args.server.json, verify),
     }
 }
 

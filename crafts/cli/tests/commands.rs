@@ -30,6 +30,10 @@ enum How {
     Finds(&'static str),
     /// It asks the pipeline, and ends well.
     Asks,
+    /// It asks the queue, and ends well.
+    AsksQueue,
+    /// It follows what the queue does until it is told to stop, and then ends well.
+    Follows,
     /// It serves until it is told to stop, and then ends well.
     Serves,
     /// It puts load on the pipeline, and ends well.
@@ -51,6 +55,12 @@ fn how(file: &str, words: &[&str]) -> How {
         ["cargo", "craft", "doctor"] => How::Finds("fit"),
         ["cargo", "craft", "up" | "serve", ..] => How::Serves,
         ["cargo", "craft", "query" | "alerts", ..] => How::Asks,
+        ["cargo", "craft", "queue", "verify", ..] => {
+            How::Left("its log is damaged by hand; tests/queue.rs does it")
+        }
+        ["cargo", "craft", "queue", .., "--follow" | "--watch"]
+        | ["cargo", "craft", "queue", "tail", "--follow", ..] => How::Follows,
+        ["cargo", "craft", "queue", ..] => How::AsksQueue,
         ["cargo", "craft", ..] => How::Ends,
         ["cargo", "run", "--release", "-p", "load-tester", "--", ..] => How::Loads,
         _ if file.starts_with("labs/phase0/") => How::Left(
@@ -120,6 +130,8 @@ impl Learner {
         match how {
             How::Ends => ended_well(&self.output(words, &[])?),
             How::Asks => ended_well(&self.output(words, &["--url", &self.pipeline.url])?),
+            How::AsksQueue => ended_well(&self.output(&self.at_queue(words), &[])?),
+            How::Follows => self.follow(&self.at_queue(words)[2..]),
             How::Finds(word) => {
                 let output = self.output(words, &[])?;
                 let found = text(&output.stdout).contains(word);
@@ -128,6 +140,30 @@ impl Learner {
             How::Serves => self.serve(&words[2..]),
             How::Loads => self.load(&words[6..]),
             How::Left(_) => Ok(()),
+        }
+    }
+
+    /// The same, told where the queue is.
+    fn at_queue<'w>(&'w self, words: &[&'w str]) -> Vec<&'w str> {
+        let told = words.iter().any(|word| word.contains("://"));
+        let more = ["--url", &self.services["--queue"].url];
+        words.iter().copied().chain(more.into_iter().filter(|_| !told)).collect()
+    }
+
+    fn follow(&self, words: &[&str]) -> Result<(), String> {
+        let address = self.pipeline.url.trim_start_matches("http://");
+        let words: Vec<String> = words.iter().map(|word| word.replace(TOLD_ADDRESS, address)).collect();
+        let mut command = craft(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().map_err(|e| e.to_string())?;
+        // It has begun once it catches the signal, and nobody outside sees when: one that comes before ends it, too.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let early = child.try_wait().map_err(|e| e.to_string())?;
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).map_err(|e| e.to_string())?;
+        let output = child.wait_with_output().map_err(|e| e.to_string())?;
+        match early {
+            Some(status) => Err(format!("it ended by itself, {status}: {}", text(&output.stderr))),
+            None => Ok(()),
         }
     }
 

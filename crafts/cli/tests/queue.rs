@@ -127,3 +127,39 @@ fn a_pipeline_in_one_process_can_be_looked_into_and_nothing_else() {
     let (code, _, said) = run(&node, &["tail", "--group", "strangers"]);
     assert_eq!(code, Some(1), "{said}");
 }
+
+#[test]
+fn verify_names_file_and_byte_of_what_is_damaged_and_not_while_somebody_writes() {
+    let (dir, node) = queue("1");
+    for round in 0..20 {
+        lines(&node, &["produce", &format!("record {round}")]);
+    }
+    let log = dir.path().join("queue");
+    let log = log.to_str().unwrap();
+    let verify = || {
+        let done = output(&["queue", "verify", log]);
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, _, said) = verify();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another process has this log open"), "{said}");
+    assert_eq!(node.interrupt().0, Some(0));
+    let (code, printed, said) = verify();
+    assert_eq!((code, printed.as_str()), (Some(0), "partition 0  0..20\n"), "{said}");
+    assert!(said.contains("all of it is whole"), "{said}");
+
+    let segment = dir.path().join("queue").join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let record = bytes.windows(8).position(|w| w == b"record 7").unwrap();
+    bytes[record] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (code, printed, _) = verify();
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.starts_with("damaged ") && printed.contains("1 frames lost"), "{printed}");
+    let (code, _, said) = {
+        let done = output(&["queue", "verify", dir.path().to_str().unwrap()]);
+        (done.status.code(), (), text(&done.stderr))
+    };
+    assert_eq!(code, Some(1));
+    assert!(said.contains("there is no log here"), "{said}");
+}

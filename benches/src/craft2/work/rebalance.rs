@@ -59,7 +59,9 @@ pub(super) fn measure(task: &Task) -> Result<Figures> {
         let members: Vec<_> = (0..MEMBERS)
             .map(|number| {
                 let end = if number == 0 { &die } else { &stop };
-                scope.spawn(move || Member { log, number, handed: Vec::new() }.live(end))
+                scope.spawn(move || {
+                    Member { log, number, handed: Vec::new(), heard: Instant::now() }.live(end)
+                })
             })
             .collect();
         thread::sleep(length.mul_f64(DEATH_AFTER));
@@ -89,6 +91,8 @@ struct Member<'l> {
     log: &'l dyn Log,
     number: u32,
     handed: Vec<Handed>,
+    /// Just before it last said anything to the log: whatever a member says, it lives.
+    heard: Instant,
 }
 
 impl Member<'_> {
@@ -96,11 +100,11 @@ impl Member<'_> {
     fn live(mut self, end: &AtomicBool) -> Result<Life> {
         let name = format!("member-{}", self.number);
         let mut membership = self.log.subscribe(GROUP, &name)?;
-        let (mut heard, mut turn) = (Instant::now(), 0);
+        let (mut asked, mut turn) = (Instant::now(), 0);
         // Acquire pairs with the Release of who ends it.
         while !end.load(Ordering::Acquire) {
-            if heard.elapsed() >= HEARTBEAT_EVERY {
-                heard = Instant::now();
+            if asked.elapsed() >= HEARTBEAT_EVERY {
+                asked = Instant::now();
                 membership = self.heartbeat(membership, end)?;
             }
             // One partition at a time, so that it is never long before it says again that it lives.
@@ -111,10 +115,11 @@ impl Member<'_> {
                 thread::sleep(Duration::from_millis(1));
             }
         }
-        Ok(Life { handed: self.handed, end: heard, held: membership.partitions })
+        Ok(Life { handed: self.handed, end: self.heard, held: membership.partitions })
     }
 
-    fn heartbeat(&self, membership: Membership, end: &AtomicBool) -> Result<Membership> {
+    fn heartbeat(&mut self, membership: Membership, end: &AtomicBool) -> Result<Membership> {
+        self.heard = Instant::now();
         let heard = match self.log.heartbeat(&membership) {
             Ok(generation) if generation > membership.generation => self.log.rejoin(&membership),
             Ok(_) => return Ok(membership),
@@ -137,6 +142,7 @@ impl Member<'_> {
         let limit = FetchLimit { records_max: BATCH, ..FetchLimit::default() };
         let next = self.log.committed(GROUP, partition)?.unwrap_or(Offset(0));
         // A member that was expelled a moment ago must not take what is another's now.
+        self.heard = Instant::now();
         if self.log.heartbeat(membership).is_err() {
             return Ok(false);
         }
@@ -149,6 +155,7 @@ impl Member<'_> {
         let (member, generation) = (self.number, membership.generation);
         self.handed.push(Handed { member, generation, partition, from: next.0, behind, at: Instant::now() });
         thread::sleep(RECORD_TIME * u32::try_from(records.len())?);
+        self.heard = Instant::now();
         match self.log.commit(membership, partition, Offset(behind)) {
             Ok(()) => Ok(true),
             Err(LogError::Fenced { .. }) => Ok(false),

@@ -237,7 +237,7 @@ impl Found {
 
 /// The index at the end of a full segment, the byte behind its last frame, and the sequence behind that; `None` if it
 /// is not there.
-fn read_end(file: &dyn DataFile, seed: u32) -> io::Result<Option<(Index, u64, u64)>> {
+pub(super) fn read_end(file: &dyn DataFile, seed: u32) -> io::Result<Option<(Index, u64, u64)>> {
     let bytes = file.bytes()?;
     let Some(head_at) = bytes.checked_sub(HEAD_BYTES as u64).filter(|at| *at >= FIRST_FRAME) else {
         return Ok(None);

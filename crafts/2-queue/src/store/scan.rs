@@ -45,6 +45,17 @@ pub(crate) fn scan(
     bases: Option<Vec<u64>>,
     guards: Guards,
 ) -> io::Result<Scan> {
+    scan_synced(file, header, bases, guards, 0)
+}
+
+/// The same, where it is known that all frames before the sequence `synced` were on disk.
+pub(crate) fn scan_synced(
+    file: &Arc<dyn DataFile>,
+    header: &Header,
+    bases: Option<Vec<u64>>,
+    guards: Guards,
+    synced: u64,
+) -> io::Result<Scan> {
     let mut walk = Walk::new(file.clone(), guards.seed(header.salt), FIRST_FRAME, file.bytes()?);
     let mut scan = Scan {
         index: bases.map(|bases| Index::new(&bases)),
@@ -61,7 +72,7 @@ pub(crate) fn scan(
             continue;
         }
         let at = walk.at();
-        match scan.behind(&mut walk, guards)? {
+        match scan.behind(&mut walk, guards, synced)? {
             Behind::Proof { at: resume, sequence } => {
                 let (bytes, frames) = (resume - at, sequence - scan.sequence);
                 scan.gaps.push(Gap { file: file.path().to_owned(), at, bytes, frames });
@@ -136,7 +147,7 @@ impl Scan {
     }
 
     /// Looks through everything behind the place where the walk stands.
-    fn behind(&self, walk: &mut Walk, guards: Guards) -> io::Result<Behind> {
+    fn behind(&self, walk: &mut Walk, guards: Guards, synced: u64) -> io::Result<Behind> {
         let mut torn = Torn { end: walk.at(), ..Torn::default() };
         let wanted = |head: &Head| {
             head.kind != Kind::End && head.sequence >= self.sequence && head.epoch >= self.epoch
@@ -147,7 +158,7 @@ impl Scan {
             loop {
                 if head.sequence > self.sequence {
                     let (at, sequence) = *first.get_or_insert((walk.at(), head.sequence));
-                    if head.synced > self.sequence && guards.synced_mark {
+                    if head.synced.max(synced) > self.sequence && guards.synced_mark {
                         return Ok(Behind::Proof { at, sequence });
                     }
                 }

@@ -63,7 +63,7 @@ fn show(server: &Server, args: &GroupsArgs, groups: &[GroupStatus]) {
 fn print(group: &GroupStatus) {
     let lag: u64 = group.partitions.iter().map(|p| p.lag).sum();
     out!(
-        "{}  generation {}, {}, {} rebalances, lag {}",
+        "{}  generation {}, {}, rebalanced {} times, lag {}",
         paint(Tone::Strong, &group.group),
         group.generation,
         match group.assignment {

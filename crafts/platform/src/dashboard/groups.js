@@ -119,7 +119,7 @@ class GroupCard {
     const lag = lagOf(group);
     this.history.push(nowMs, { lag });
     setText(this.lag, count(lag));
-    setText(this.about, `generation ${group.generation} · ${group.assignment} · ${count(group.rebalances)} rebalances`);
+    setText(this.about, `generation ${group.generation} · ${group.assignment} · ${many(group.rebalances, "rebalance")}`);
     this.spark.show(this.history.valueLine("lag"), nowMs, this.rebalancesMs);
     this.members.replaceChildren(...membersOf(group));
     this.rows.replaceChildren(...partitionRows(group).map(rowOf));
@@ -131,7 +131,7 @@ function membersOf(group) {
     return [element("li", { class: "fault", text: "no members: nobody reads" })];
   }
   return group.members.map(({ member, generation, partitions, silent_ms: silentMs }) => {
-    const holds = partitions.length === 1 ? "1 partition" : `${count(partitions.length)} partitions`;
+    const holds = many(partitions.length, "partition");
     const behind = generation === group.generation ? "" : " · has yet to rejoin";
     const silent = silentMs >= 1000 ? ` · silent for ${duration(Math.round(silentMs / 1000))}` : "";
     return element("li", {}, element("strong", { text: member }), element("span", { class: "quiet", text: ` ${holds}${silent}${behind}` }));
@@ -146,4 +146,8 @@ function rowOf({ partition, committed, end, lag, holder }) {
     ...cells.map((text) => element("td", { class: "figure", text })),
     element("td", { class: holder ? "" : "fault", text: holder ?? "nobody" }),
   );
+}
+
+function many(number, of) {
+  return `${count(number)} ${of}${number === 1 ? "" : "s"}`;
 }

@@ -1,8 +1,9 @@
 //! Damage in the middle of a log: the rest stays readable, the gap is reported, and a reader is told.
 
 use super::*;
+use crate::store::verify::verify;
 use crate::{disk::Disk, frame::HEAD_BYTES};
-use contracts::queue::Ack;
+use contracts::queue::{Ack, Bounds};
 
 /// Twenty records, a frame each, in a segment that is not full or in several that are.
 fn written(segment_bytes_max: u64) -> SimDisk {
@@ -127,4 +128,40 @@ fn a_damaged_head_is_a_gap_in_the_middle_and_keeps_the_log_closed_at_the_end() {
     disk.flip(&segment::name(0), 532, 0);
     let error = try_open(&disk, config()).map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { at: 0, .. }), "{error}");
+}
+
+#[test]
+fn verify_finds_nothing_in_a_whole_log_and_every_changed_byte_of_its_frames() {
+    let disk = written(2000);
+    let verified = verify(&disk).unwrap();
+    assert_eq!((verified.damage, verified.torn), (Vec::new(), None));
+    assert_eq!(verified.partitions[0], Bounds { start: Offset(0), end: Offset(20) });
+    let segments = verified.segments;
+    assert!(segments > 2, "{segments} segments");
+    let name = segment::name(1);
+    let content = disk.content(&name);
+    // Behind the two copies of the head, and before what was never written.
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap();
+    for at in 1024..=used {
+        disk.flip(&name, at, 5);
+        let damage = verify(&disk).unwrap().damage;
+        disk.flip(&name, at, 5);
+        let padding = content[at] == 0 && damage.is_empty();
+        assert!(padding || damage[0].file == disk.path(&name), "byte {at}: {damage:?}");
+    }
+    assert_eq!(verify(&disk).unwrap().damage, [], "each byte was put back");
+}
+
+#[test]
+fn verify_tells_damage_from_a_torn_tail_and_changes_nothing() {
+    let disk = written(1 << 20);
+    let name = segment::name(0);
+    disk.flip(&name, frame(5) + 9, 3);
+    disk.flip(&name, frame(19) + 9, 3);
+    let before = disk.content(&name);
+    let verified = verify(&disk).unwrap();
+    let [damage] = &verified.damage[..] else { panic!("{verified:?}") };
+    assert_eq!((damage.at, damage.bytes, damage.frames), (frame(5) as u64, FRAME_BYTES as u64, 1));
+    assert_eq!(verified.torn.unwrap().at, frame(19) as u64);
+    assert_eq!(disk.content(&name), before);
 }
