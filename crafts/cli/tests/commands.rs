@@ -68,6 +68,9 @@ fn how(file: &str, words: &[&str]) -> How {
         ),
         ["curl", .., body] if body.contains('$') => How::Left("its loop fills in what it asks"),
         ["curl", ..] => How::Ends,
+        [setting, "cargo", "test", ..] if setting.starts_with("QUEUE_") => {
+            How::Left("it kills for minutes; .ci/run does so for one")
+        }
         ["cargo" | "RUSTFLAGS=--cfg loom", ..] => How::Left(
             "it compiles; that package and target are there, a test of the book says, and .ci/run does the same",
         ),

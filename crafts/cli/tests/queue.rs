@@ -120,7 +120,7 @@ fn a_pipeline_in_one_process_can_be_looked_into_and_nothing_else() {
         let told = lines(&node, &["groups", "storage"]).join("\n");
         told.contains("lag 0").then_some(told)
     });
-    assert!(told.contains("consumer-"), "{told}");
+    assert!(told.contains("storage-"), "a member that keeps its name: {told}");
     let (code, _, said) = run(&node, &["produce", "no sample"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("takes samples through ingestion"), "{said}");
