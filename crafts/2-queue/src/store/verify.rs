@@ -33,6 +33,9 @@ pub(super) fn verify(disk: &dyn Disk) -> Result<Verified, OpenError> {
     Ok(found.finished())
 }
 
+/// A segment whose head could be read.
+type Readable = (Arc<dyn DataFile>, Header);
+
 struct Finding {
     verified: Verified,
     /// Where partitions and sequence stand behind what has been read.
@@ -43,11 +46,7 @@ struct Finding {
 
 impl Finding {
     /// Reads the head; `None` if it is damaged, and so all of the segment is lost.
-    fn open(
-        &mut self,
-        disk: &dyn Disk,
-        number: u64,
-    ) -> Result<Option<(Arc<dyn DataFile>, Header)>, OpenError> {
+    fn open(&mut self, disk: &dyn Disk, number: u64) -> Result<Option<Readable>, OpenError> {
         let name = segment::name(number);
         let path = disk.path(&name);
         let file = disk.open(&name).map_err(|e| io_error(&path, e))?;
