@@ -13,7 +13,7 @@
 //! | `producer` | the contract's `Producer`: one thread's way in |
 //! | [`transfer`] | slot: from records to a frame's body, and back |
 //! | [`codec`], [`frame`] | how a body is stored; the bytes of a frame: head, checksums |
-//! | [`line`] | what was submitted and is not written: a batch a producer, one line for all |
+//! | [`mod@line`] | what was submitted and is not written: a batch a producer, one line for all |
 //! | [`commit`], [`wakers`] | slot: when the line is written and synced, and who waits for it |
 //! | [`batches`] | which batches of identified producers are in the log already |
 //! | [`marks`] | how far the log is written, and how far it is on disk |

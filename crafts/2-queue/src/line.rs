@@ -1,6 +1,6 @@
 //! What was submitted and is not written yet.
 //!
-//! A producer collects records in its own [`Batch`], so that copying and checksums take no lock. A flush publishes the
+//! A producer collects records in its own `Batch`, so that copying and checksums take no lock. A flush publishes the
 //! batch: under one short lock its frames get their offsets and a place in the line ([`Pending`]). Whoever writes next
 //! takes all that stands in the line at once.
 

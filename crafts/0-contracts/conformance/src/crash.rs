@@ -1,4 +1,4 @@
-//! What a log must keep through `kill -9`: a load on any [`Log`], and the books that are held against the log afterwards.
+//! What a log must keep through `kill -9`: a load on any [`Log`](contracts::queue::Log), and the books that are held against the log afterwards.
 //!
 //! ```text
 //!  Ledger::orders ─▶ work: producers and members on a log ─▶ notes, on files ─▶ Ledger::hear
