@@ -95,7 +95,7 @@ pub struct NodeConfig {
     pub partitions: Option<u32>,
     /// A member of a consumer group that was silent for so long is expelled. `None`: as the log has it.
     pub heartbeat_timeout: Option<Duration>,
-    /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
+    /// When a 202 may be sent. `None`: at the best that the log can give.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
     pub evaluate_every: Duration,
