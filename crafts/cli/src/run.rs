@@ -89,9 +89,9 @@ pub(crate) struct UpArgs {
     /// Do not collect this machine's metrics.
     #[arg(long)]
     no_agent: bool,
-    /// Show the journey through the phases that a bench run wrote to this file, if it is there.
-    #[arg(long, value_name = "FILE", default_value = "benches/results/craft1-journey.json")]
-    journey: PathBuf,
+    /// Show the journeys through the phases that bench runs wrote to this directory: craft1-journey.json and its like.
+    #[arg(long, value_name = "DIR", default_value = "benches/results")]
+    journeys: PathBuf,
     /// Serve the book from this directory, where `craft book` builds it.
     #[arg(long, value_name = "DIR", default_value = "target/book")]
     book: PathBuf,
@@ -140,7 +140,7 @@ impl From<RoleArg> for Role {
 pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
     let mut config = NodeConfig::up(args.listen, args.common.data.clone());
     config.agent = !args.no_agent;
-    config.journey = Some(args.journey.clone());
+    config.journeys = Some(args.journeys.clone());
     config.book = Some(args.book.clone());
     config.progress = crate::lab::progress(args.labs.clone());
     args.common.apply(&mut config)?;

@@ -105,8 +105,8 @@ pub struct NodeConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Whether this machine's own metrics are collected.
     pub agent: bool,
-    /// What a bench run wrote of the phases, for the page.
-    pub journey: Option<PathBuf>,
+    /// Where bench runs wrote the journeys through the phases, for the page.
+    pub journeys: Option<PathBuf>,
     /// Says how far a learner is in the course, for the page. Whoever starts the node knows of courses; it does not.
     pub progress: Option<Teller>,
     /// Where a book was built, or will be, to be served beside the page.
@@ -130,7 +130,7 @@ impl NodeConfig {
             rules: default_rules(),
             notifier: Arc::new(LogNotifier),
             agent: true,
-            journey: None,
+            journeys: None,
             progress: None,
             book: None,
         }
@@ -438,7 +438,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
     if config.roles.len() == Role::ALL.len() {
         all.extend(routes::page::routes(
             status(config, parts),
-            config.journey.clone(),
+            config.journeys.clone(),
             config.progress.clone(),
         ));
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));

@@ -45,9 +45,9 @@ pub(crate) struct UpArguments {
     /// Keep everything that stays in this directory; it is made if it is not there
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data: PathBuf,
-    /// What a bench run wrote of the phases, for the page
-    #[arg(long, value_name = "FILE")]
-    pub(crate) journey: Option<PathBuf>,
+    /// Where bench runs wrote the journeys through the phases, for the page
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journeys: Option<PathBuf>,
     /// Serve the book from this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) book: Option<PathBuf>,
@@ -95,7 +95,7 @@ fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
         NodeConfig::up(listen.unwrap_or(PIPELINE_ADDR), data.clone())
     };
     config.partitions = arguments.partitions;
-    config.journey.clone_from(&arguments.journey);
+    config.journeys.clone_from(&arguments.journeys);
     config.progress = progress(arguments)?;
     config.book.clone_from(&arguments.book);
     if let Some(server) = lab.server {
@@ -150,7 +150,7 @@ mod tests {
             alone: false,
             partitions: None,
             data: PathBuf::new(),
-            journey: None,
+            journeys: None,
             book: None,
             work: Some(work.to_owned()),
             labs: Some(labs.to_owned()),
