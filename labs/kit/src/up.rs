@@ -94,7 +94,7 @@ fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     } else {
         NodeConfig::up(listen.unwrap_or(PIPELINE_ADDR), data.clone())
     };
-    config.partitions = arguments.partitions;
+    config.log.partitions = arguments.partitions;
     config.journeys.clone_from(&arguments.journeys);
     config.progress = progress(arguments)?;
     config.book.clone_from(&arguments.book);
