@@ -11,7 +11,8 @@
 //!
 //! `FORMATS.md` says what becomes of everything that a sample has no place for. A line is taken whole or not at all.
 //!
-//! Lines of one client resemble each other, and the speed comes from there: measurement and tags that are, byte for
+//! Lines of one client resemble each other, and the speed comes from there. A line of one field that comes in the same turn
+//! as last time is known by its text. In all others, measurement and tags that are, byte for
 //! byte, those of the line before are not read again; nor is the key of a field that stood in the same place in the line
 //! before, so that its metric name need not be built.
 //!
@@ -28,17 +29,19 @@ use head::{Head, Rewritten};
 
 use super::{
     Format, Taken,
+    known::Known,
     scan::{Bad, Class, Cursor, Ends, Outcome, Part, parts, too_large},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Row, Sink},
+    slots::{Canonical, Row, Sink},
 };
 use arrayvec::ArrayVec;
-use contracts::{TimestampMs, http::ApiError, limits::BODY_BYTES_MAX};
+use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::BODY_BYTES_MAX};
 
-/// Most bytes that measurements and tags of one body may take once each sample has its own. A line writes them once for
-/// all its fields: four bytes of body can become a whole label set. Beyond: 413 `batch_too_large`.
+/// Most bytes that measurements and tags of one body may take, beside those that it has, once each sample has its own. A
+/// line writes them once for all its fields: four bytes of body can become a whole label set. Beyond: 413
+/// `batch_too_large`.
 pub const EXPANDED_BYTES_MAX: usize = 8 * BODY_BYTES_MAX;
 
 /// Samples that are given to the sink at a time.
@@ -48,10 +51,15 @@ const ROW_VALUES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct LineProtocol {
     precision: Precision,
+    known: Known,
     rewritten: Rewritten,
     columns: Columns,
     /// The numbers of the current line, and the column of each.
     values: Vec<(usize, f64)>,
+    /// Where the value of its first field stands.
+    value_at: usize,
+    /// How many fields it has.
+    fields: usize,
 }
 
 /// The unit of timestamps.
@@ -120,11 +128,14 @@ impl LineProtocol {
         while !cursor.is_at_end() {
             cursor.skip_blanks();
             let line_at = cursor.at;
+            if self.known_line(&mut cursor, offset, arrived, outcome)? {
+                continue;
+            }
             match self.line(&mut cursor, &mut head) {
                 // Nothing to read, or only strings.
                 Ok(_) if self.values.is_empty() => {}
                 Ok(timestamp) => {
-                    *expanded_bytes += self.values.len() * head.len();
+                    *expanded_bytes += (self.values.len() - 1) * head.len();
                     if *expanded_bytes > EXPANDED_BYTES_MAX {
                         let message =
                             format!("the tags of all samples have more than {EXPANDED_BYTES_MAX} bytes");
@@ -133,6 +144,7 @@ impl LineProtocol {
                     let timestamp = timestamp.unwrap_or(arrived);
                     if let Some(labels) = head.plain_labels() {
                         self.push(offset + line_at, labels, timestamp, outcome)?;
+                        self.learn(cursor.between(line_at, self.value_at), labels);
                     } else {
                         let mut labels = ArrayVec::new();
                         self.rewritten.resolve(text, &mut labels);
@@ -146,6 +158,38 @@ impl LineProtocol {
             }
         }
         Ok(())
+    }
+
+    /// Takes a line whose series is known, if its turn has come and nothing is wrong with it; says whether that was so.
+    #[inline(always)]
+    fn known_line<S: Sink>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        offset: usize,
+        arrived: TimestampMs,
+        outcome: &mut Outcome<'_, S>,
+    ) -> Result<bool, ApiError> {
+        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
+        let mut behind = *cursor;
+        behind.at += bytes;
+        let Ok(Some(value)) = field_value(&mut behind) else { return Ok(false) };
+        if !matches!(behind.peek(), b' ' | b'\t' | b'\r' | b'\n') {
+            return Ok(false);
+        }
+        let Ok(timestamp) = self.time(&mut behind) else { return Ok(false) };
+        let timestamp = timestamp.unwrap_or(arrived);
+        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
+        self.known.pass();
+        *cursor = behind;
+        Ok(true)
+    }
+
+    /// The series of a line that was read is known from now on, if it is its only field.
+    fn learn(&mut self, text: &[u8], labels: &[(&str, &str)]) {
+        if let ([(0, _)], 1) = (self.values.as_slice(), self.fields) {
+            let name = (METRIC_NAME, self.columns.metric_name(0));
+            self.known.learn(text, labels.iter().copied().chain([name]));
+        }
     }
 
     /// Reads a line into `values`; none if it is empty or a comment. Returns its timestamp, if it bears one.
@@ -162,6 +206,12 @@ impl LineProtocol {
         head.read(cursor, &mut self.rewritten, &mut self.columns)?;
         cursor.skip_blanks();
         self.fields(cursor)?;
+        self.time(cursor)
+    }
+
+    /// Goes over the timestamp, if there is one, to the end of the line.
+    #[inline(always)]
+    fn time(&self, cursor: &mut Cursor<'_>) -> Result<Option<TimestampMs>, Bad> {
         cursor.skip_blanks();
         if cursor.take_line_end() {
             return Ok(None);
@@ -179,6 +229,10 @@ impl LineProtocol {
     fn fields(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Bad> {
         for column in 0.. {
             self.columns.read(cursor, column)?;
+            self.fields = column + 1;
+            if column == 0 {
+                self.value_at = cursor.at;
+            }
             if let Some(number) = field_value(cursor)? {
                 self.values.push((column, number));
             }

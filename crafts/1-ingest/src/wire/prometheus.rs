@@ -9,16 +9,17 @@
 //! They differ in three things: OpenMetrics ends with `# EOF`, counts its timestamps in seconds with a fraction, and may
 //! put an exemplar behind a value. `FORMATS.md` says what becomes of everything that a sample has no place for.
 //!
-//! A family's lines stand together and have the same keys, so a name and a key are first compared with those of the line
-//! before. Invariant: what is read from a line depends on the line alone, never on what stood before it.
+//! A series that comes in the same turn as last time is known by its text. Where it is not, a family's lines stand together
+//! and have the same keys, so a name and a key are first compared with those of the line before. Invariant: what is read from a line depends on the line alone, never on what stood before it.
 
 use super::{
     Format, Taken,
+    known::Known,
     scan::{Bad, Class, Cursor, Ends, Outcome, Part, begins_with_short, parts},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Incoming, Sink},
+    slots::{Canonical, Incoming, Sink},
 };
 use arrayvec::ArrayVec;
 use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS_PER_SERIES_MAX};
@@ -27,6 +28,7 @@ use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS
 #[derive(Debug, Default)]
 pub struct Exposition {
     is_open_metrics: bool,
+    known: Known,
     /// Label values that had escapes.
     scratch: String,
 }
@@ -85,10 +87,16 @@ impl Exposition {
                 self.comment(&mut cursor, offset)?;
                 continue;
             }
+            if self.known_sample(&mut cursor, offset, arrived, outcome)? {
+                continue;
+            }
             match self.sample(&mut cursor, &mut series) {
-                Ok((value, timestamp)) => {
+                Ok((value_at, value, timestamp)) => {
                     let timestamp = timestamp.unwrap_or(arrived);
                     self.push(&series, value, timestamp, offset + line_at, outcome)?;
+                    if !series.has_escapes {
+                        self.known.learn(cursor.between(line_at, value_at), series.pairs());
+                    }
                 }
                 Err(bad) => {
                     outcome.refuse(offset + line_at, offset + bad.at, bad.expected);
@@ -110,14 +118,42 @@ impl Exposition {
         Ok(())
     }
 
-    /// Goes over a line that holds a sample.
+    /// Takes a line whose series is known, if its turn has come and nothing is wrong with it; says whether that was so.
+    #[inline(always)]
+    fn known_sample<S: Sink>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        offset: usize,
+        arrived: TimestampMs,
+        outcome: &mut Outcome<'_, S>,
+    ) -> Result<bool, ApiError> {
+        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
+        let mut behind = *cursor;
+        behind.at += bytes;
+        behind.skip_blanks();
+        let Ok((value, timestamp)) = self.point(&mut behind) else { return Ok(false) };
+        let timestamp = timestamp.unwrap_or(arrived);
+        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
+        self.known.pass();
+        *cursor = behind;
+        Ok(true)
+    }
+
+    /// Goes over a line that holds a sample. Returns where its value stands, the value and the time.
     #[inline(always)]
     fn sample<'a>(
         &self,
         cursor: &mut Cursor<'a>,
         series: &mut Series<'a>,
-    ) -> Result<(f64, Option<TimestampMs>), Bad> {
+    ) -> Result<(usize, f64, Option<TimestampMs>), Bad> {
         series.read(cursor)?;
+        let value_at = cursor.at;
+        self.point(cursor).map(|(value, timestamp)| (value_at, value, timestamp))
+    }
+
+    /// Goes over what stands behind a series, to the end of the line.
+    #[inline(always)]
+    fn point(&self, cursor: &mut Cursor<'_>) -> Result<(f64, Option<TimestampMs>), Bad> {
         let value = read_value(cursor)?;
         cursor.skip_blanks();
         if cursor.take_line_end() {
@@ -171,6 +207,11 @@ impl Exposition {
 }
 
 impl<'a> Series<'a> {
+    /// All labels, the name among them.
+    fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels.iter().copied().chain([(METRIC_NAME, self.name)])
+    }
+
     /// Goes over a name and its labels. What is still there of another line is what is likely to stand here.
     #[inline(always)]
     fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Bad> {

@@ -3,7 +3,7 @@
 //! Nothing here knows a format.
 
 use super::Taken;
-use crate::slots::{Incoming, Row, Sink};
+use crate::slots::{Canonical, Incoming, Row, Sink};
 use contracts::{BatchError, http::ApiError};
 
 /// A set of bytes: one look-up a byte, whatever the set.
@@ -285,6 +285,16 @@ impl<'a, S: Sink> Outcome<'a, S> {
     pub(super) fn push(&mut self, line_at: usize, row: &Row<'_>) -> Result<(), ApiError> {
         match self.sink.push_row(row) {
             Ok(()) => self.taken.samples += row.values.len(),
+            Err(e) => self.refuse_sample(line_at, &e)?,
+        }
+        Ok(())
+    }
+
+    /// The same for one sample of a known series.
+    #[inline(always)]
+    pub(super) fn push_canonical(&mut self, line_at: usize, sample: &Canonical<'_>) -> Result<(), ApiError> {
+        match self.sink.push_canonical(sample) {
+            Ok(()) => self.taken.samples += 1,
             Err(e) => self.refuse_sample(line_at, &e)?,
         }
         Ok(())
