@@ -30,7 +30,7 @@ use head::{Head, Rewritten};
 use super::{
     Format, Taken,
     known::Known,
-    scan::{Bad, Class, Cursor, Ends, Outcome, Part, parts, too_large},
+    scan::{Bad, Class, Cursor, Ends, Outcome, Part, Stamp, parts, too_large},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
@@ -52,6 +52,8 @@ const ROW_VALUES_MAX: usize = 64;
 pub struct LineProtocol {
     precision: Precision,
     known: Known,
+    /// Of this body.
+    stamp: Stamp,
     rewritten: Rewritten,
     columns: Columns,
     /// The numbers of the current line, and the column of each.
@@ -100,6 +102,7 @@ impl LineProtocol {
 impl Format for LineProtocol {
     fn parse(&mut self, body: &[u8], arrived: TimestampMs, sink: &mut impl Sink) -> Result<Taken, ApiError> {
         let mut outcome = Outcome::new(body, sink);
+        self.stamp = Stamp::default();
         let mut expanded_bytes = 0;
         for part in parts(body) {
             match part {
@@ -176,7 +179,7 @@ impl LineProtocol {
         if !matches!(behind.peek(), b' ' | b'\t' | b'\r' | b'\n') {
             return Ok(false);
         }
-        let Ok(timestamp) = self.time(&mut behind) else { return Ok(false) };
+        let Ok(timestamp) = self.precision.read_end(&mut behind, &mut self.stamp) else { return Ok(false) };
         let timestamp = timestamp.unwrap_or(arrived);
         outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
         self.known.pass();
@@ -206,23 +209,7 @@ impl LineProtocol {
         head.read(cursor, &mut self.rewritten, &mut self.columns)?;
         cursor.skip_blanks();
         self.fields(cursor)?;
-        self.time(cursor)
-    }
-
-    /// Goes over the timestamp, if there is one, to the end of the line.
-    #[inline(always)]
-    fn time(&self, cursor: &mut Cursor<'_>) -> Result<Option<TimestampMs>, Bad> {
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            return Ok(None);
-        }
-        let timestamp = self.precision.read(cursor)?;
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            Ok(Some(timestamp))
-        } else {
-            Err(Bad::new(cursor.at, "the end of the line expected"))
-        }
+        self.precision.read_end(cursor, &mut self.stamp)
     }
 
     #[inline(always)]
@@ -332,6 +319,26 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Precision {
+    /// Goes over the timestamp, if there is one, to the end of the line.
+    #[inline(always)]
+    fn read_end(self, cursor: &mut Cursor<'_>, stamp: &mut Stamp) -> Result<Option<TimestampMs>, Bad> {
+        cursor.skip_blanks();
+        if let Some(timestamp) = stamp.take(cursor) {
+            return Ok(Some(timestamp));
+        }
+        if cursor.take_line_end() {
+            return Ok(None);
+        }
+        let start = cursor.at;
+        let timestamp = self.read(cursor)?;
+        cursor.skip_blanks();
+        if !cursor.take_line_end() {
+            return Err(Bad::new(cursor.at, "the end of the line expected"));
+        }
+        stamp.note(cursor.since(start), timestamp);
+        Ok(Some(timestamp))
+    }
+
     /// Goes over a timestamp. What is finer than a millisecond is cut off, towards the past.
     #[inline(always)]
     fn read(self, cursor: &mut Cursor<'_>) -> Result<TimestampMs, Bad> {

@@ -15,7 +15,7 @@
 use super::{
     Format, Taken,
     known::Known,
-    scan::{Bad, Class, Cursor, Ends, Outcome, Part, begins_with_short, parts},
+    scan::{Bad, Class, Cursor, Ends, Outcome, Part, Stamp, begins_with_short, parts},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
@@ -29,6 +29,8 @@ use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS
 pub struct Exposition {
     is_open_metrics: bool,
     known: Known,
+    /// Of this body.
+    stamp: Stamp,
     /// Label values that had escapes.
     scratch: String,
 }
@@ -56,6 +58,7 @@ impl Format for Exposition {
     fn parse(&mut self, body: &[u8], arrived: TimestampMs, sink: &mut impl Sink) -> Result<Taken, ApiError> {
         let lines = if self.is_open_metrics { before_eof(body)? } else { body };
         let mut outcome = Outcome::new(body, sink);
+        self.stamp = Stamp::default();
         for part in parts(lines) {
             match part {
                 Part::Lines { text, at } => self.lines(text, at, arrived, &mut outcome)?,
@@ -131,7 +134,9 @@ impl Exposition {
         let mut behind = *cursor;
         behind.at += bytes;
         behind.skip_blanks();
-        let Ok((value, timestamp)) = self.point(&mut behind) else { return Ok(false) };
+        let Ok((value, timestamp)) = read_point(&mut behind, &mut self.stamp, self.is_open_metrics) else {
+            return Ok(false);
+        };
         let timestamp = timestamp.unwrap_or(arrived);
         outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
         self.known.pass();
@@ -142,49 +147,14 @@ impl Exposition {
     /// Goes over a line that holds a sample. Returns where its value stands, the value and the time.
     #[inline(always)]
     fn sample<'a>(
-        &self,
+        &mut self,
         cursor: &mut Cursor<'a>,
         series: &mut Series<'a>,
     ) -> Result<(usize, f64, Option<TimestampMs>), Bad> {
         series.read(cursor)?;
         let value_at = cursor.at;
-        self.point(cursor).map(|(value, timestamp)| (value_at, value, timestamp))
-    }
-
-    /// Goes over what stands behind a series, to the end of the line.
-    #[inline(always)]
-    fn point(&self, cursor: &mut Cursor<'_>) -> Result<(f64, Option<TimestampMs>), Bad> {
-        let value = read_value(cursor)?;
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            return Ok((value, None));
-        }
-        let timestamp = match cursor.peek() {
-            b'#' if self.is_open_metrics => None,
-            _ => Some(self.timestamp(cursor)?),
-        };
-        cursor.skip_blanks();
-        if self.is_open_metrics && cursor.peek() == b'#' {
-            skip_exemplar(cursor)?;
-        }
-        if cursor.take_line_end() {
-            Ok((value, timestamp))
-        } else {
-            Err(Bad::new(cursor.at, "the end of the line expected"))
-        }
-    }
-
-    #[inline(always)]
-    fn timestamp(&self, cursor: &mut Cursor<'_>) -> Result<TimestampMs, Bad> {
-        let (read, expected) = if self.is_open_metrics {
-            (scan_seconds(cursor.rest()), "a time from 1970 to 9999 expected, in seconds")
-        } else {
-            (scan_i64(cursor.rest()), "a time from 1970 to 9999 expected, an integer of milliseconds")
-        };
-        let acceptable = read.filter(|(ms, _)| TimestampMs(*ms).is_acceptable());
-        let Some((ms, bytes)) = acceptable else { return Err(Bad::new(cursor.at, expected)) };
-        cursor.at += bytes;
-        Ok(TimestampMs(ms))
+        let (value, timestamp) = read_point(cursor, &mut self.stamp, self.is_open_metrics)?;
+        Ok((value_at, value, timestamp))
     }
 
     #[inline(always)]
@@ -363,6 +333,52 @@ fn unescape<'t>(escaped: &[(&'t str, &str)], scratch: &'t mut String, labels: &m
         labels.push((name, &scratch[start..end]));
         start = end;
     }
+}
+
+/// Goes over what stands behind a series, to the end of the line.
+#[inline(always)]
+fn read_point(
+    cursor: &mut Cursor<'_>,
+    stamp: &mut Stamp,
+    is_open_metrics: bool,
+) -> Result<(f64, Option<TimestampMs>), Bad> {
+    let value = read_value(cursor)?;
+    cursor.skip_blanks();
+    if let Some(timestamp) = stamp.take(cursor) {
+        return Ok((value, Some(timestamp)));
+    }
+    if cursor.take_line_end() {
+        return Ok((value, None));
+    }
+    let start = cursor.at;
+    let timestamp = match cursor.peek() {
+        b'#' if is_open_metrics => None,
+        _ => Some(read_timestamp(cursor, is_open_metrics)?),
+    };
+    cursor.skip_blanks();
+    if is_open_metrics && cursor.peek() == b'#' {
+        skip_exemplar(cursor)?;
+    }
+    if !cursor.take_line_end() {
+        return Err(Bad::new(cursor.at, "the end of the line expected"));
+    }
+    if let Some(timestamp) = timestamp {
+        stamp.note(cursor.since(start), timestamp);
+    }
+    Ok((value, timestamp))
+}
+
+#[inline(always)]
+fn read_timestamp(cursor: &mut Cursor<'_>, is_open_metrics: bool) -> Result<TimestampMs, Bad> {
+    let (read, expected) = if is_open_metrics {
+        (scan_seconds(cursor.rest()), "a time from 1970 to 9999 expected, in seconds")
+    } else {
+        (scan_i64(cursor.rest()), "a time from 1970 to 9999 expected, an integer of milliseconds")
+    };
+    let acceptable = read.filter(|(ms, _)| TimestampMs(*ms).is_acceptable());
+    let Some((ms, bytes)) = acceptable else { return Err(Bad::new(cursor.at, expected)) };
+    cursor.at += bytes;
+    Ok(TimestampMs(ms))
 }
 
 /// Goes over a value: a decimal, or `NaN`, `Inf` and `Infinity` in any case.

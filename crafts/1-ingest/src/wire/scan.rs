@@ -4,7 +4,8 @@
 
 use super::Taken;
 use crate::slots::{Canonical, Incoming, Row, Sink};
-use contracts::{BatchError, http::ApiError};
+use arrayvec::ArrayVec;
+use contracts::{BatchError, TimestampMs, http::ApiError};
 
 /// A set of bytes: one look-up a byte, whatever the set.
 pub(super) struct Class([bool; 256]);
@@ -182,6 +183,34 @@ pub(super) fn begins_with_short(bytes: &[u8], key: &[u8]) -> bool {
         }
         4..=7 => begin.first_chunk::<4>() == key.first_chunk() && begin.last_chunk::<4>() == key.last_chunk(),
         _ => begin == key,
+    }
+}
+
+/// The timestamp that was read last, with the end of its line: in a body that was gathered at once, all are the same.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    text: ArrayVec<u8, STAMP_BYTES_MAX>,
+    time: TimestampMs,
+}
+
+/// Nanoseconds since 1970 have 19 digits until 2286, and a line may end with two bytes.
+const STAMP_BYTES_MAX: usize = 21;
+
+impl Stamp {
+    /// Goes over it, if it stands here.
+    #[inline(always)]
+    pub(super) fn take(&self, cursor: &mut Cursor<'_>) -> Option<TimestampMs> {
+        let stands_here = !self.text.is_empty() && begins_with_short(cursor.rest(), &self.text);
+        cursor.at += if stands_here { self.text.len() } else { 0 };
+        stands_here.then_some(self.time)
+    }
+
+    /// It was read, and `text` is what was read of it, with the end of the line.
+    pub(super) fn note(&mut self, text: &str, time: TimestampMs) {
+        self.text.clear();
+        if text.ends_with('\n') && self.text.try_extend_from_slice(text.as_bytes()).is_ok() {
+            self.time = time;
+        }
     }
 }
 
