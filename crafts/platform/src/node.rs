@@ -15,7 +15,7 @@ use crate::{
         page::Teller,
         queue::{CONSUMES_WAITING_MAX, Patience},
     },
-    slots::{Slots, choose},
+    slots::{LogOptions, Slots, choose},
     status::{gauges, status},
     telemetry::Telemetry,
 };
@@ -91,11 +91,9 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
-    /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
-    pub partitions: Option<u32>,
-    /// A member of a consumer group that was silent for so long is expelled. `None`: as the log has it.
-    pub heartbeat_timeout: Option<Duration>,
-    /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
+    /// How the log is to be.
+    pub log: LogOptions,
+    /// When a 202 may be sent. `None`: at the best that the log can give.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
     pub evaluate_every: Duration,
@@ -123,8 +121,7 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
-            partitions: None,
-            heartbeat_timeout: None,
+            log: LogOptions::default(),
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
