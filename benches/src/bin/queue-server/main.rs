@@ -16,8 +16,9 @@ use contracts::{
 use ingest_phases::PHASES;
 use platform::{
     node::{Node, NodeConfig, Role},
-    slots::{Choice, QueueSetup},
+    slots::{Choice, QueueSetup, open_queue},
 };
+use queue::{FileLog, LogConfig};
 use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -43,6 +44,9 @@ struct Arguments {
     /// Where the log is kept
     #[arg(long)]
     dir: PathBuf,
+    /// The log drops its oldest segment once it is larger
+    #[arg(long)]
+    retention_bytes: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +76,15 @@ fn queue(arguments: &Arguments) -> Result<()> {
     if arguments.what == TALLY {
         let tally = |_: &QueueSetup<'_>| Ok(Arc::new(TallyLog::new(Arc::new(Taken::default()))) as _);
         config.slots.queue.push(Choice::new(TALLY, "counts and forgets", Arc::new(tally)));
+    }
+    if let Some(bytes) = arguments.retention_bytes {
+        let drops = move |setup: &QueueSetup<'_>| {
+            open_queue(setup, "queue", |dir, config| {
+                let config = LogConfig { retention_bytes_max: Some(bytes), ..config };
+                FileLog::open(dir, config).map(|(log, found)| (Arc::new(log) as _, found))
+            })
+        };
+        config.slots.queue.push(Choice::new("drops", "drops its oldest segment", Arc::new(drops)));
     }
     let node = Node::start(&config).map_err(|why| anyhow!("{why}"))?;
     listening(node.addr().port())?;
