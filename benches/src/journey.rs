@@ -1,11 +1,16 @@
-//! The journey through the phases as the live page draws it: the few figures that it needs of a results file.
+//! The journey through the phases of a craft as the live page draws it: the few figures that it needs of a results file.
 
 use crate::{results::Results, summary};
+use load_tester::provenance::Provenance;
 use serde::Serialize;
 
 /// One load after the other, each with all phases.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Journey {
+    /// Of which craft.
+    pub craft: u32,
+    /// Which slot of the pipeline this craft fills.
+    pub slot: &'static str,
     /// Where the figures come from.
     pub measured: Measured,
     /// In the order in which the phases need them.
@@ -30,6 +35,10 @@ pub struct JourneyLoad {
     pub name: String,
     /// What it shows.
     pub title: String,
+    /// What its figures are counted in.
+    pub unit: String,
+    /// Whether less of it is better.
+    pub less_is_better: bool,
     /// From the naive to the best.
     pub phases: Vec<JourneyPhase>,
 }
@@ -41,29 +50,33 @@ pub struct JourneyPhase {
     pub name: String,
     /// In a few words.
     pub title: String,
-    /// Requests answered 2xx a second.
-    pub requests_per_s: Option<f64>,
-    /// 99th percentile of the latency.
+    /// The figure that counts.
+    pub figure: Option<f64>,
+    /// 99th percentile of the latency, where there is one.
     pub p99_us: Option<f64>,
-    /// Of the requests that were asked for, 0 to 1.
+    /// Of what was asked for, 0 to 1, where that is counted.
     pub success_ratio: Option<f64>,
 }
 
-/// Of a results file.
-pub fn journey(results: &Results) -> Journey {
-    let commit = results.provenance.commit.as_ref();
-    Journey {
-        measured: Measured {
-            machine: results.provenance.machine.cpu_model.clone(),
+impl Measured {
+    pub(crate) fn new(provenance: &Provenance, command: &str) -> Self {
+        let commit = provenance.commit.as_ref();
+        Self {
+            machine: provenance.machine.cpu_model.clone(),
             commit: commit.map(|commit| commit.rev.chars().take(12).collect()),
-            command: results.reproduce.clone(),
-        },
-        loads: results
-            .workload
-            .loads
-            .iter()
-            .map(|load| journey_load(results, &load.name, &load.shows))
-            .collect(),
+            command: command.to_owned(),
+        }
+    }
+}
+
+/// Of craft 1's results file.
+pub fn journey(results: &Results) -> Journey {
+    let loads = &results.workload.loads;
+    Journey {
+        craft: 1,
+        slot: "ingest",
+        measured: Measured::new(&results.provenance, &results.reproduce),
+        loads: loads.iter().map(|load| journey_load(results, &load.name, &load.shows)).collect(),
     }
 }
 
@@ -71,13 +84,15 @@ fn journey_load(results: &Results, name: &str, shows: &str) -> JourneyLoad {
     let phase = |figures: &summary::Figures| JourneyPhase {
         name: figures.subject.clone(),
         title: results.subject(&figures.subject).map_or_else(String::new, |subject| subject.title.clone()),
-        requests_per_s: figures.ok_per_s.map(|spread| spread.median),
+        figure: figures.ok_per_s.map(|spread| spread.median),
         p99_us: figures.p99_us,
         success_ratio: figures.success_percent.map(|percent| percent / 100.0),
     };
     JourneyLoad {
         name: name.to_owned(),
         title: shows.to_owned(),
+        unit: "requests/s".to_owned(),
+        less_is_better: false,
         phases: summary::figures(results, name).iter().map(phase).collect(),
     }
 }
@@ -90,9 +105,10 @@ mod tests {
     #[test]
     fn each_phase_has_the_middle_of_its_rounds() {
         let journey = serde_json::to_value(journey(&example())).unwrap();
+        assert_eq!((&journey["craft"], &journey["slot"]), (&1.into(), &"ingest".into()));
         let phase = &journey["loads"][0]["phases"][1];
         assert_eq!(phase["name"], "phase1");
-        assert_eq!(phase["requests_per_s"], 2000.0);
+        assert_eq!(phase["figure"], 2000.0);
         assert_eq!(phase["success_ratio"], 1.0);
         assert_eq!(journey["measured"]["command"], "craft bench craft1");
     }

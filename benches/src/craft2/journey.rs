@@ -1,52 +1,11 @@
 //! The journey through the phases of craft 2 as the live page draws it: the few figures that it needs of a results file.
 
-use super::results::Results;
-use crate::journey::Measured;
-use serde::Serialize;
-
-/// One load after the other, each with all phases.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Journey {
-    /// Of which craft.
-    pub craft: u32,
-    /// Where the figures come from.
-    pub measured: Measured,
-    /// In the order in which the phases need them.
-    pub loads: Vec<JourneyLoad>,
-}
-
-/// A load.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JourneyLoad {
-    /// Its name.
-    pub name: String,
-    /// What it shows.
-    pub title: String,
-    /// What its figures are counted in.
-    pub unit: String,
-    /// Whether less of it is better.
-    pub less_is_better: bool,
-    /// From the naive to the best.
-    pub phases: Vec<JourneyPhase>,
-}
-
-/// A phase under a load; what it did not stand is not there.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JourneyPhase {
-    /// `phase3`.
-    pub name: String,
-    /// In a few words.
-    pub title: String,
-    /// The figure that counts.
-    pub figure: Option<f64>,
-    /// 99th percentile of the latency, where there is one.
-    pub p99_us: Option<f64>,
-}
+use super::{loads::Load, results::Results};
+use crate::journey::{Journey, JourneyLoad, JourneyPhase, Measured};
 
 /// Of a results file: loads under which several phases were measured.
 pub fn journey(results: &Results) -> Journey {
-    let commit = results.provenance.commit.as_ref();
-    let load = |load: &super::loads::Load| JourneyLoad {
+    let load = |load: &Load| JourneyLoad {
         name: load.name.clone(),
         title: load.shows.clone(),
         unit: load.unit.clone(),
@@ -55,16 +14,13 @@ pub fn journey(results: &Results) -> Journey {
     };
     Journey {
         craft: 2,
-        measured: Measured {
-            machine: results.provenance.machine.cpu_model.clone(),
-            commit: commit.map(|commit| commit.rev.chars().take(12).collect()),
-            command: results.reproduce.clone(),
-        },
+        slot: "queue",
+        measured: Measured::new(&results.provenance, &results.reproduce),
         loads: results.workload.loads.iter().map(load).filter(|load| load.phases.len() > 1).collect(),
     }
 }
 
-fn phases(results: &Results, load: &super::loads::Load) -> Vec<JourneyPhase> {
+fn phases(results: &Results, load: &Load) -> Vec<JourneyPhase> {
     let subjects = results.subjects.iter().filter(|subject| subject.phase.is_some());
     let middle = |subject: &str, figure: &str| Some(results.spread(&load.name, subject, figure)?.median);
     subjects
@@ -74,6 +30,7 @@ fn phases(results: &Results, load: &super::loads::Load) -> Vec<JourneyPhase> {
             title: subject.title.clone(),
             figure: middle(&subject.name, &load.measure),
             p99_us: middle(&subject.name, "p99_us"),
+            success_ratio: None,
         })
         .collect()
 }

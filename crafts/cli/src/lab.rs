@@ -33,7 +33,7 @@ use std::{
 /// How often `watch` looks for files that were saved.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What a bench run wrote of the phases, for the page.
-const JOURNEY_FILE: &str = "benches/results/craft1-journey.json";
+const JOURNEYS_DIR: &str = "benches/results";
 
 /// Where `craft book` builds the book.
 const BOOK_DIR: &str = "target/book";
@@ -296,7 +296,7 @@ impl Desk {
         }
         let labs = serde_json::to_string(&progress::names(&self.catalogue))?;
         command.arg("up").arg("--data").arg(data).arg("--work").arg(self.workshop.dir());
-        command.args(["--labs", &labs]).arg("--journey").arg(self.catalogue.root.join(JOURNEY_FILE));
+        command.args(["--labs", &labs]).arg("--journeys").arg(self.catalogue.root.join(JOURNEYS_DIR));
         command.arg("--book").arg(self.catalogue.root.join(BOOK_DIR));
         command.args(words);
         Ok(command)

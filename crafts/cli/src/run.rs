@@ -7,7 +7,7 @@ use contracts::{
     alert::{Rule, RuleStatus},
     queue::Ack,
 };
-use platform::{Node, NodeConfig, Role};
+use platform::{Node, NodeConfig, Role, slots::LogOptions};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -58,6 +58,16 @@ struct Common {
     /// ten seconds.
     #[arg(long, value_name = "SECONDS")]
     heartbeat_timeout: Option<f64>,
+    /// Drop the oldest records of a log that is larger, whoever has not read them; a whole segment of it stays. Without it a
+    /// log keeps what a consumer group has yet to read, and refuses more when it is full.
+    #[arg(long, value_name = "BYTES")]
+    retain_bytes: Option<u64>,
+    /// Drop records that are older, whoever has not read them. Without it: however old.
+    #[arg(long, value_name = "SECONDS")]
+    retain_seconds: Option<f64>,
+    /// Pack batches with lz4 before they are written: less on the disk, for time of who writes.
+    #[arg(long)]
+    compress: bool,
     /// When to answer 202: once the batch is in memory (lost with the process), at the operating system (survives
     /// kill -9) or on disk (survives a power cut). Without it: disk, or the most that the queue can.
     #[arg(long, value_enum)]
@@ -89,9 +99,9 @@ pub(crate) struct UpArgs {
     /// Do not collect this machine's metrics.
     #[arg(long)]
     no_agent: bool,
-    /// Show the journey through the phases that a bench run wrote to this file, if it is there.
-    #[arg(long, value_name = "FILE", default_value = "benches/results/craft1-journey.json")]
-    journey: PathBuf,
+    /// Show the journeys through the phases that bench runs wrote to this directory: craft1-journey.json and its like.
+    #[arg(long, value_name = "DIR", default_value = "benches/results")]
+    journeys: PathBuf,
     /// Serve the book from this directory, where `craft book` builds it.
     #[arg(long, value_name = "DIR", default_value = "target/book")]
     book: PathBuf,
@@ -140,7 +150,7 @@ impl From<RoleArg> for Role {
 pub(crate) fn up(args: &UpArgs) -> Result<ExitCode> {
     let mut config = NodeConfig::up(args.listen, args.common.data.clone());
     config.agent = !args.no_agent;
-    config.journey = Some(args.journey.clone());
+    config.journeys = Some(args.journeys.clone());
     config.book = Some(args.book.clone());
     config.progress = crate::lab::progress(args.labs.clone());
     args.common.apply(&mut config)?;
@@ -191,9 +201,7 @@ impl Common {
         ];
         config.chosen.extend(chosen.into_iter().filter_map(|(role, name)| Some((role, name.clone()?))));
         config.token.clone_from(&self.token);
-        config.partitions = self.partitions;
-        let timeout = self.heartbeat_timeout.map(|seconds| seconds_of(seconds, "--heartbeat-timeout"));
-        config.heartbeat_timeout = timeout.transpose()?;
+        config.log = self.log_options()?;
         config.ack = self.ack.map(|ack| match ack {
             AckArg::Memory => Ack::Memory,
             AckArg::Os => Ack::Os,
@@ -205,6 +213,18 @@ impl Common {
             config.rules = read_rules(&text).with_context(|| format!("{} holds no rules", path.display()))?;
         }
         Ok(())
+    }
+
+    fn log_options(&self) -> Result<LogOptions> {
+        let some =
+            |seconds: Option<f64>, option| seconds.map(|seconds| seconds_of(seconds, option)).transpose();
+        Ok(LogOptions {
+            partitions: self.partitions,
+            heartbeat_timeout: some(self.heartbeat_timeout, "--heartbeat-timeout")?,
+            retention_bytes_max: self.retain_bytes,
+            retention_age_max: some(self.retain_seconds, "--retain-seconds")?,
+            compress: self.compress,
+        })
     }
 }
 

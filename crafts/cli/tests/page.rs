@@ -14,14 +14,16 @@ fn the_page_shows_this_machine_live() {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let journey = dir.path().join("journey.json");
-    let phase = json!({"name": "phase1", "title": "any", "requests_per_s": 12_345.0, "p99_us": 1500.0, "success_ratio": 1.0});
-    let load = json!({"name": "plain", "title": "any load", "phases": [phase]});
-    fs::write(&journey, json!({"measured": {"machine": "measured by a test"}, "loads": [load]}).to_string())
-        .unwrap();
-    let journey = journey.to_str().unwrap();
+    let phase =
+        json!({"name": "phase1", "title": "any", "figure": 12_345.0, "p99_us": 1500.0, "success_ratio": 1.0});
+    let load = json!({"name": "plain", "title": "any load", "unit": "requests/s", "less_is_better": false, "phases": [phase]});
+    for (craft, slot) in [(1, "ingest"), (2, "queue")] {
+        let journey = json!({"craft": craft, "slot": slot, "measured": {"machine": "measured by a test"}, "loads": [load]});
+        fs::write(dir.path().join(format!("craft{craft}-journey.json")), journey.to_string()).unwrap();
+    }
+    let journeys = dir.path().to_str().unwrap();
     let up =
-        Running::node(&["up", "--evaluate-every", "0.2", "--journey", journey], &dir.path().join("data"));
+        Running::node(&["up", "--evaluate-every", "0.2", "--journeys", journeys], &dir.path().join("data"));
     within("there is something to draw", || {
         (points(&up.url, "host_load1").first()?.1.len() > 2).then_some(())
     });
@@ -49,8 +51,8 @@ fn the_page_shows_this_machine_live() {
     let filled: Vec<String> = filled.collect();
     assert_eq!(filled.len(), 5);
     assert_eq!(mark("slots"), filled.join(","));
-    assert_eq!(mark("journey"), "1");
-    assert!(dom.contains("measured by a test") && dom.contains("12.3 k/s"), "the journey is drawn");
+    assert_eq!(mark("journeys"), "1:1,2:1");
+    assert!(dom.contains("measured by a test") && dom.contains("12.3 k requests/s"), "the journey is drawn");
     assert_eq!(mark("rules"), "3");
     assert!(mark("points").parse::<u64>().unwrap() > 20, "{html}");
     assert!(dom.contains("<canvas"), "the charts are drawn");

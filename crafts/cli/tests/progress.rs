@@ -156,12 +156,12 @@ fn the_page_draws_the_learners_own_ratios() {
         return;
     };
     let course = Course::new();
-    let journey = course.root().join("journey.json");
-    let phase = |name: &str, rate: f64| json!({"name": name, "title": "any", "requests_per_s": rate, "p99_us": 1500.0, "success_ratio": 1.0});
-    let load = json!({"name": "fifty", "title": "any load", "phases": [phase("phase2", 1000.0), phase("phase3", 2000.0), phase("phase5", 9.0)]});
-    fs::write(&journey, json!({"measured": {"machine": "measured by a test"}, "loads": [load]}).to_string())
-        .unwrap();
-    let up = course.up(&["--journey", journey.to_str().unwrap()]);
+    let phase = |name: &str, rate: f64| json!({"name": name, "title": "any", "figure": rate, "p99_us": 1500.0, "success_ratio": 1.0});
+    let load = json!({"name": "fifty", "title": "any load", "unit": "requests/s", "less_is_better": false, "phases": [phase("phase2", 1000.0), phase("phase3", 2000.0), phase("phase5", 9.0)]});
+    let journey =
+        json!({"craft": 1, "slot": "ingest", "measured": {"machine": "measured by a test"}, "loads": [load]});
+    fs::write(course.root().join("craft1-journey.json"), journey.to_string()).unwrap();
+    let up = course.up(&["--journeys", course.root().to_str().unwrap()]);
     let look = || {
         let profile = tempfile::tempdir().unwrap();
         let out = Command::new(&chromium)

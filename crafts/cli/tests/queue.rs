@@ -4,9 +4,11 @@
 
 mod common;
 
-use common::{Running, craft, output, text, within};
+use common::{Running, craft, output, post_as, text, within};
+use contracts::queue::put_payload;
+use platform::routes::queue::RECORDS;
 use serde_json::Value;
-use std::{io::Write, process::Stdio};
+use std::{fs, io::Write, path::Path, process::Stdio};
 
 fn queue(partitions: &str) -> (tempfile::TempDir, Running) {
     let dir = tempfile::tempdir().unwrap();
@@ -126,6 +128,37 @@ fn a_pipeline_in_one_process_can_be_looked_into_and_nothing_else() {
     assert!(said.contains("takes samples through ingestion"), "{said}");
     let (code, _, said) = run(&node, &["tail", "--group", "strangers"]);
     assert_eq!(code, Some(1), "{said}");
+}
+
+/// How often this text stands in the segments of the service's log.
+fn stands(dir: &Path, needle: &str) -> usize {
+    let mut found = 0;
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found += stands(&entry, needle);
+        } else {
+            found +=
+                fs::read(&entry).unwrap().windows(needle.len()).filter(|w| *w == needle.as_bytes()).count();
+        }
+    }
+    found
+}
+
+#[test]
+fn a_log_that_is_told_to_compress_packs_what_it_writes_and_gives_it_back_whole() {
+    let record = "the same words in every record";
+    let records = vec![record; 200];
+    for (options, packs) in [(vec![], false), (vec!["--compress"], true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Running::node(&[vec!["serve", "queue"], options].concat(), dir.path());
+        // As who does not pack sends them: `craft queue produce` does.
+        let mut body = Vec::new();
+        records.iter().for_each(|record| put_payload(record.as_bytes(), &mut body));
+        assert_eq!(post_as(&node.url, "/produce?partition=0", RECORDS, &body).0, 200);
+        assert_eq!(lines(&node, &["tail", "--from", "start", "--raw"]), records);
+        let stands = stands(dir.path(), record);
+        assert!(if packs { stands < records.len() / 2 } else { stands == records.len() }, "{stands}");
+    }
 }
 
 #[test]

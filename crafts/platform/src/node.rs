@@ -15,7 +15,7 @@ use crate::{
         page::Teller,
         queue::{CONSUMES_WAITING_MAX, Patience},
     },
-    slots::{Slots, choose},
+    slots::{LogOptions, Slots, choose},
     status::{gauges, status},
     telemetry::Telemetry,
 };
@@ -91,10 +91,8 @@ pub struct NodeConfig {
     pub slots: Slots,
     /// Asked of clients, and shown to other services. Needed where `listen` is not a loopback address.
     pub token: Option<String>,
-    /// How many partitions the log has at least. `None`: as many as it has, and one if it is new.
-    pub partitions: Option<u32>,
-    /// A member of a consumer group that was silent for so long is expelled. `None`: as the log has it.
-    pub heartbeat_timeout: Option<Duration>,
+    /// How the log is to be.
+    pub log: LogOptions,
     /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
@@ -105,8 +103,8 @@ pub struct NodeConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Whether this machine's own metrics are collected.
     pub agent: bool,
-    /// What a bench run wrote of the phases, for the page.
-    pub journey: Option<PathBuf>,
+    /// Where bench runs wrote the journeys through the phases, for the page.
+    pub journeys: Option<PathBuf>,
     /// Says how far a learner is in the course, for the page. Whoever starts the node knows of courses; it does not.
     pub progress: Option<Teller>,
     /// Where a book was built, or will be, to be served beside the page.
@@ -123,14 +121,13 @@ impl NodeConfig {
             chosen: BTreeMap::new(),
             slots: Slots::default(),
             token: None,
-            partitions: None,
-            heartbeat_timeout: None,
+            log: LogOptions::default(),
             ack: None,
             evaluate_every: Duration::from_secs(10),
             rules: default_rules(),
             notifier: Arc::new(LogNotifier),
             agent: true,
-            journey: None,
+            journeys: None,
             progress: None,
             book: None,
         }
@@ -438,7 +435,7 @@ fn all_routes(config: &NodeConfig, parts: &Parts, telemetry: &Arc<OnceLock<Weak<
     if config.roles.len() == Role::ALL.len() {
         all.extend(routes::page::routes(
             status(config, parts),
-            config.journey.clone(),
+            config.journeys.clone(),
             config.progress.clone(),
         ));
         all.extend(config.book.iter().flat_map(|dir| routes::book::routes(dir.clone())));

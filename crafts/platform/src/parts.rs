@@ -74,10 +74,7 @@ impl Parts {
                 Role::Queue,
                 &config.slots.queue,
                 |c| Arc::new(remote_log(config, c)) as Arc<dyn Log>,
-                |open| {
-                    let NodeConfig { partitions, heartbeat_timeout, .. } = *config;
-                    open(&QueueSetup { dir: &config.data_dir, partitions, heartbeat_timeout })
-                },
+                |open| open(&QueueSetup { dir: &config.data_dir, options: config.log }),
             )?;
             parts.owns_log = parts.filled.last().is_some_and(|(_, name, _)| name != REMOTE);
             if has(&[Role::Ingest]) {

@@ -15,7 +15,7 @@ use phase0::{
     alert::PolledAlerter, ingest::SequentialIngest, query::SelectorEngine, queue::MemoryLog,
     storage::JsonLines,
 };
-use queue::{FileLog, LogConfig, OpenError, Recovery};
+use queue::{Codec, FileLog, LogConfig, OpenError, Recovery};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// One way to fill a slot.
@@ -47,11 +47,39 @@ impl<F: ?Sized> Choice<F> {
 pub struct QueueSetup<'a> {
     /// It keeps what it has to keep below this.
     pub dir: &'a Path,
+    /// How it is to be.
+    pub options: LogOptions,
+}
+
+/// How a log is to be, where it has the choice: the forms before craft 2's last have not all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogOptions {
     /// How many partitions at least. `None`: as many as it has, and one if it is new.
     pub partitions: Option<u32>,
     /// A member of a consumer group that was silent for so long is expelled, where a group can have several. `None`: what
     /// the log takes for right.
     pub heartbeat_timeout: Option<Duration>,
+    /// A log that is larger drops its oldest records, whoever has not read them. `None`: it keeps what a group has yet to
+    /// read, and takes nothing more when it is full.
+    pub retention_bytes_max: Option<u64>,
+    /// Records that are older are dropped, whoever has not read them. `None`: however old.
+    pub retention_age_max: Option<Duration>,
+    /// Whether records that come one by one are packed.
+    pub compress: bool,
+}
+
+impl LogOptions {
+    fn config(self) -> LogConfig {
+        let config = LogConfig::for_groups(&[STORAGE_GROUP]);
+        LogConfig {
+            partitions: self.partitions.unwrap_or(config.partitions),
+            heartbeat_timeout: self.heartbeat_timeout.unwrap_or(config.heartbeat_timeout),
+            retention_bytes_max: self.retention_bytes_max,
+            retention_age_max: self.retention_age_max,
+            codec: if self.compress { Codec::Lz4 } else { Codec::Raw },
+            ..config
+        }
+    }
 }
 
 /// Makes a server; without a log it is an HTTP engine only.
@@ -136,7 +164,7 @@ impl Default for Slots {
 /// # Errors
 /// What to do instead.
 pub fn one_partition(setup: &QueueSetup<'_>) -> Result<(), String> {
-    match setup.partitions {
+    match setup.options.partitions {
         None | Some(1) => Ok(()),
         Some(asked) => Err(format!("this queue has one partition, not {asked}; choose another with --queue")),
     }
@@ -152,11 +180,12 @@ pub fn open_queue(
     name: &str,
     open: impl Fn(&Path, LogConfig) -> Result<(Arc<dyn Log>, Recovery), OpenError>,
 ) -> Result<Arc<dyn Log>, String> {
-    let (dir, mut config) = (setup.dir.join(name), LogConfig::for_groups(&[STORAGE_GROUP]));
-    config.heartbeat_timeout = setup.heartbeat_timeout.unwrap_or(config.heartbeat_timeout);
-    let with = |partitions| open(&dir, LogConfig { partitions, ..config.clone() });
-    let opened = match with(setup.partitions.unwrap_or(1)) {
-        Err(OpenError::FewerPartitions { found, .. }) if setup.partitions.is_none() => with(found),
+    let dir = setup.dir.join(name);
+    let config = setup.options.config();
+    let opened = match open(&dir, config.clone()) {
+        Err(OpenError::FewerPartitions { found, .. }) if setup.options.partitions.is_none() => {
+            open(&dir, LogConfig { partitions: found, ..config })
+        }
         opened => opened,
     };
     let (log, found) = opened.map_err(|e| format!("cannot open the queue: {e}"))?;

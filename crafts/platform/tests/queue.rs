@@ -32,7 +32,7 @@ fn anywhere() -> SocketAddr {
 
 fn queue_at(listen: SocketAddr, dir: &Path, partitions: u32) -> Node {
     let mut config = NodeConfig::serve(Role::Queue, listen, dir.to_owned());
-    config.partitions = Some(partitions);
+    config.log.partitions = Some(partitions);
     Node::start(&config).unwrap()
 }
 

@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn who_runs_a_lab_may_tell_anew_what_craft_told_already() {
-        let told = ["lab", "up", "--data", "a", "--work", "w", "--labs", "[]", "--journey", "j"];
-        let Word::Up(up) = Words::parse_from(told.iter().chain(&["--data", "b", "--journey", "k"])).word
+        let told = ["lab", "up", "--data", "a", "--work", "w", "--labs", "[]", "--journeys", "j"];
+        let Word::Up(up) = Words::parse_from(told.iter().chain(&["--data", "b", "--journeys", "k"])).word
         else {
             panic!("up is up");
         };
         assert_eq!(
-            (up.data.to_str(), up.journey.as_deref().and_then(|path| path.to_str())),
+            (up.data.to_str(), up.journeys.as_deref().and_then(|path| path.to_str())),
             (Some("b"), Some("k"))
         );
     }

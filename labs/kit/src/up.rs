@@ -34,9 +34,9 @@ pub(crate) struct UpArguments {
     /// Keep everything that stays in this directory; it is made if it is not there
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data: PathBuf,
-    /// What a bench run wrote of the phases, for the page
-    #[arg(long, value_name = "FILE")]
-    pub(crate) journey: Option<PathBuf>,
+    /// Where bench runs wrote the journeys through the phases, for the page
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journeys: Option<PathBuf>,
     /// Serve the book from this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) book: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
 /// All five services, with the learner's form in its slot.
 fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
     let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
-    config.journey.clone_from(&arguments.journey);
+    config.journeys.clone_from(&arguments.journeys);
     config.progress = progress(arguments)?;
     config.book.clone_from(&arguments.book);
     if let Some(server) = lab.server {
@@ -119,7 +119,7 @@ mod tests {
         UpArguments {
             listen: ([127, 0, 0, 1], 0).into(),
             data: PathBuf::new(),
-            journey: None,
+            journeys: None,
             book: None,
             work: Some(work.to_owned()),
             labs: Some(labs.to_owned()),

@@ -148,6 +148,10 @@ pub fn post(url: &str, path: &str, body: &str) -> (u16, Value) {
     read(agent().post(format!("{url}{path}")).content_type("application/json").send(body))
 }
 
+pub fn post_as(url: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, Value) {
+    read(agent().post(format!("{url}{path}")).content_type(content_type).send(body))
+}
+
 pub fn delete(url: &str, path: &str) -> (u16, Value) {
     read(agent().delete(format!("{url}{path}")).call())
 }

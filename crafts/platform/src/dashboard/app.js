@@ -3,7 +3,7 @@
 // would stand in its own way.
 //
 // For tests, <html> carries: data-state (loading, live, away), data-fresh (none, fresh, stale),
-// data-points, data-slots, data-groups, data-rules, data-alerts, data-journey, data-labs.
+// data-points, data-slots, data-groups, data-rules, data-alerts, data-journeys, data-labs.
 
 import { AlertTables } from "./alerts.js";
 import { Charts } from "./charts.js";
@@ -105,7 +105,7 @@ async function cycle() {
   pipeline.show(status);
   groups.show(status.stages?.queue?.groups, status.now_ms);
   root.dataset.groups = groups.names().join(",");
-  journey.mark((status.slots ?? []).find(({ slot }) => slot === "ingest")?.name ?? "");
+  journey.mark(new Map((status.slots ?? []).map(({ slot, name }) => [slot, name])));
   root.dataset.slots = (status.slots ?? []).map(({ slot, name }) => `${slot}=${name}`).join(",");
 
   const now = Math.floor(status.now_ms / 1000);
@@ -155,10 +155,10 @@ async function askAlerts() {
   document.title = firing > 0 ? `(${firing}) Systems Craft` : "Systems Craft";
 }
 
-// Not every server has results to show: then it says so with null.
+// Not every server has results to show: then it says so with an empty list.
 async function askJourney() {
   journey.learn(await ask("/api/journey"));
-  root.dataset.journey = String(journey.loads.length);
+  root.dataset.journeys = journey.told();
 }
 
 // A check may end while the page is open. Not every server knows of a course: then it says so with null.

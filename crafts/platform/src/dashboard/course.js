@@ -5,10 +5,10 @@
 import { element } from "./dom.js";
 import { count } from "./units.js";
 
-/** The journey is that of craft 1, whose phases fill the slot as phase0, phase1, …: "1.3" → "phase3". */
-export function formOf(lab) {
-  const [, number] = /^1\.(\d+)$/.exec(lab.phase) ?? [];
-  return number === undefined ? null : `phase${number}`;
+/** A craft's phases fill its slot as phase0, phase1, …: "1.3" → "phase3" on the journey of craft 1. */
+export function formOf(lab, craft) {
+  const [, of, number] = /^(\d+)\.(\d+)$/.exec(lab.phase) ?? [];
+  return Number(of) === craft ? `phase${number}` : null;
 }
 
 /** 1.9 → "1.90 ×", 15234 → "15.2 k ×". */

@@ -4,8 +4,9 @@ import { formOf, groups, isUntouched, stepOf, stepShare, summary, times, timesWi
 
 const reference = { ratio: 4, interval: [3.5, 4.5] };
 
-test("only the labs of craft 1 stand on its journey", () => {
-  assert.deepEqual(["1.3", "1.10", "0", "0.3", "2.3", "11.3"].map((phase) => formOf({ phase })), [
+test("only the labs of a craft stand on its journey", () => {
+  assert.equal(formOf({ phase: "2.3" }, 2), "phase3");
+  assert.deepEqual(["1.3", "1.10", "0", "0.3", "2.3", "11.3"].map((phase) => formOf({ phase }, 1)), [
     "phase3",
     "phase10",
     null,

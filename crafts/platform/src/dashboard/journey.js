@@ -1,6 +1,6 @@
-// The journey through the phases of a craft, as its bench run measured it: one bar a phase, for the
-// load that is chosen. Which phase serves now is marked. Figures come from the results file alone;
-// without one there is no journey to show.
+// The journeys through the phases of the crafts, as their bench runs measured them: one bar a phase,
+// for the load that is chosen. Which phase serves now is marked. Figures come from the results files
+// alone; without one there is no journey to show.
 //
 // Beside a phase whose lab the learner has measured stands the learner's own ratio. It was measured
 // against the form before, in one run, under the lab's own load. Where that is the load that is
@@ -14,18 +14,18 @@ import { count, milliseconds, UNKNOWN } from "./units.js";
 // A step's track begins somewhat before the form before and ends somewhat behind the reference.
 const STEP_MARGIN = 0.15;
 
-/** The rows of one load: each phase with its bar's share of the longest, and whether it serves. */
-export function journeyRows(load, serving, labs = []) {
-  const mine = load.phases.map((phase) => mineOf(load, phase, labs));
-  const rates = [...load.phases.map(({ requests_per_s }) => requests_per_s), ...mine.map((own) => own?.onBar?.at)];
-  const most = Math.max(0, ...rates.map((rate) => rate ?? 0));
-  const share = (rate) => (most > 0 ? Math.min(1, (rate ?? 0) / most) : 0);
+/** The rows of one load of a craft: each phase with its bar's share of the longest, and whether it serves. */
+export function journeyRows(craft, load, serving, labs = []) {
+  const mine = load.phases.map((phase) => mineOf(craft, load, phase, labs));
+  const figures = [...load.phases.map(({ figure }) => figure), ...mine.map((own) => own?.onBar?.at)];
+  const most = Math.max(0, ...figures.map((figure) => figure ?? 0));
+  const share = (figure) => (most > 0 ? Math.min(1, (figure ?? 0) / most) : 0);
   return load.phases.map((phase, index) => ({
     name: phase.name,
     title: phase.title,
-    share: share(phase.requests_per_s),
-    rate: phase.requests_per_s == null ? UNKNOWN : `${count(phase.requests_per_s)}/s`,
-    p99: phase.p99_us == null ? UNKNOWN : milliseconds(phase.p99_us / 1000),
+    share: share(phase.figure),
+    figure: phase.figure == null ? UNKNOWN : `${count(phase.figure)} ${load.unit}`,
+    p99: phase.p99_us == null ? null : milliseconds(phase.p99_us / 1000),
     failed: phase.success_ratio != null && phase.success_ratio < 0.999,
     success: phase.success_ratio,
     serves: phase.name === serving,
@@ -38,15 +38,26 @@ export function onTrack(share) {
   return Math.min(1, Math.max(0, (share + STEP_MARGIN) / (1 + 2 * STEP_MARGIN)));
 }
 
+/** The choice among all loads: a group a craft, in it an option a load. */
+export function loadsByCraft(journeys) {
+  return journeys.map(({ craft, slot, loads }) => ({
+    label: `Craft ${craft} · ${slot}`,
+    options: loads.map(({ name, title, less_is_better }) => ({
+      value: `${craft}/${name}`,
+      text: `${title.replaceAll("`", "")}${less_is_better ? " (less is better)" : ""}`,
+    })),
+  }));
+}
+
 // The learner's own, where its lab was measured: on the bars, as a step, or in words alone.
-function mineOf(load, phase, labs) {
-  const measured = labs.find((lab) => formOf(lab) === phase.name)?.measured;
+function mineOf(craft, load, phase, labs) {
+  const measured = labs.find((lab) => formOf(lab, craft) === phase.name)?.measured;
   if (!measured) {
     return null;
   }
   const number = Number(phase.name.slice("phase".length));
-  const before = load.phases.find(({ name }) => name === `phase${number - 1}`)?.requests_per_s;
-  const isSame = measured.load === load.name && before > 0;
+  const before = load.phases.find(({ name }) => name === `phase${number - 1}`)?.figure;
+  const isSame = measured.load === load.name && before > 0 && !load.less_is_better;
   const [low, high] = measured.interval;
   return {
     words: wordsOf(measured),
@@ -66,24 +77,29 @@ function mapped({ at, low, high }, to) {
 
 export class Journey {
   constructor({ section, chart, choice, source, legend }) {
-    Object.assign(this, { section, chart, choice, source, legend, loads: [], labs: [], serving: "" });
+    Object.assign(this, { section, chart, choice, source, legend, journeys: [], labs: [], slots: new Map() });
     choice.addEventListener("change", () => this.draw());
   }
 
-  /** Takes what the results file says; nothing hides the section. */
-  learn(journey) {
-    this.loads = journey?.loads ?? [];
-    this.section.hidden = this.loads.length === 0;
-    this.choice.replaceChildren(...this.loads.map(({ name, title }) => element("option", { value: name, text: title })));
-    const { machine, commit, command } = journey?.measured ?? {};
-    this.source.textContent = [machine, commit && `commit ${commit}`, command].filter(Boolean).join(" · ");
+  /** Takes what the results files say; nothing hides the section. */
+  learn(journeys) {
+    this.journeys = (journeys ?? []).filter(({ loads }) => loads?.length > 0);
+    this.section.hidden = this.journeys.length === 0;
+    const groupOf = ({ label, options }) => element("optgroup", { label }, ...options.map((option) => element("option", option)));
+    this.choice.replaceChildren(...loadsByCraft(this.journeys).map(groupOf));
     this.draw();
   }
 
-  /** Marks the phase that serves. */
-  mark(serving) {
-    if (serving !== this.serving) {
-      this.serving = serving;
+  /** How many loads each craft has: "1:9,2:9". */
+  told() {
+    return this.journeys.map(({ craft, loads }) => `${craft}:${loads.length}`).join(",");
+  }
+
+  /** Marks the phases that serve: slot → name. */
+  mark(slots) {
+    const isNew = [...slots].some(([slot, name]) => this.slots.get(slot) !== name);
+    if (isNew) {
+      this.slots = slots;
       this.draw();
     }
   }
@@ -95,11 +111,15 @@ export class Journey {
   }
 
   draw() {
-    const load = this.loads.find(({ name }) => name === this.choice.value) ?? this.loads[0];
-    if (!load) {
+    const [craft, name] = this.choice.value.split("/", 2);
+    const journey = this.journeys.find((one) => String(one.craft) === craft) ?? this.journeys[0];
+    if (!journey) {
       return;
     }
-    const rows = journeyRows(load, this.serving, this.labs);
+    const load = journey.loads.find((one) => one.name === name) ?? journey.loads[0];
+    const { machine, commit, command } = journey.measured ?? {};
+    this.source.textContent = [machine, commit && `commit ${commit}`, command].filter(Boolean).join(" · ");
+    const rows = journeyRows(journey.craft, load, this.slots.get(journey.slot), this.labs);
     this.chart.replaceChildren(...rows.map(rowOf));
     this.legend.hidden = !rows.some(({ mine }) => mine);
   }
@@ -116,7 +136,7 @@ function rowOf(row) {
     element("span", { class: "journey-name", text: row.name }),
     element("span", { class: "journey-title quiet", text: row.serves ? `${row.title} · serves now` : row.title }),
     element("span", { class: "journey-track" }, bar, ...onBar),
-    element("span", { class: "journey-figures" }, element("strong", { text: row.rate }), ` p99 ${row.p99} `, ...success),
+    element("span", { class: "journey-figures" }, element("strong", { text: row.figure }), row.p99 ? ` p99 ${row.p99} ` : " ", ...success),
     ...(row.mine ? [mineRow(row.mine)] : []),
   );
 }

@@ -8,6 +8,8 @@ use std::{fs, path::Path, path::PathBuf, sync::Arc};
 
 /// Largest journey that is read.
 const JOURNEY_BYTES_MAX: u64 = 1 << 20;
+/// How the name of a file ends that holds one.
+const JOURNEY_FILE_END: &str = "-journey.json";
 
 /// Only what we serve ourselves may run, be loaded or be asked.
 const CONTENT_SECURITY_POLICY: &str =
@@ -46,15 +48,15 @@ const ASSETS: &[(&str, &str, &[u8])] = assets![
 /// Makes an answer, anew for each request.
 pub type Teller = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// Routes of the page. `status` makes the answer of `/api/status`; `journey` is the file that a bench run wrote; `progress`
+/// Routes of the page. `status` makes the answer of `/api/status`; `journeys` is where bench runs wrote theirs; `progress`
 /// makes the answer of `/api/progress`, which is null where nobody knows of a course.
-pub fn routes(status: Teller, journey: Option<PathBuf>, progress: Option<Teller>) -> Vec<Route> {
+pub fn routes(status: Teller, journeys: Option<PathBuf>, progress: Option<Teller>) -> Vec<Route> {
     vec![
         Route::new("page", "GET", "/", |_, _| Ok(guarded("text/html; charset=utf-8", INDEX))),
         Route::new("page", "GET", "/assets/{file}", asset),
         Route::new("page", "GET", "/api/status", move |_, _| Ok(Response::json(200, &status()))),
         Route::new("page", "GET", "/api/journey", move |_, _| {
-            Ok(Response::json(200, &journey.as_deref().map_or(Value::Null, read_journey)))
+            Ok(Response::json(200, &journeys.as_deref().map_or_else(Vec::new, read_journeys)))
         }),
         Route::new("page", "GET", "/api/progress", move |_, _| {
             Ok(Response::json(200, &progress.as_deref().map_or(Value::Null, |tell| tell())))
@@ -62,11 +64,18 @@ pub fn routes(status: Teller, journey: Option<PathBuf>, progress: Option<Teller>
     ]
 }
 
-/// Read anew each time, since a bench run may have written it meanwhile. What cannot be read is no journey.
-fn read_journey(path: &Path) -> Value {
+/// By craft. Read anew each time, since a bench run may have written one meanwhile. What cannot be read is no journey.
+fn read_journeys(dir: &Path) -> Vec<Value> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_journey = |path: &PathBuf| path.to_string_lossy().ends_with(JOURNEY_FILE_END);
+    let mut found: Vec<Value> = names.filter(is_journey).filter_map(|path| read_journey(&path)).collect();
+    found.sort_by_key(|journey| journey["craft"].as_u64());
+    found
+}
+
+fn read_journey(path: &Path) -> Option<Value> {
     let small = fs::metadata(path).is_ok_and(|m| m.len() <= JOURNEY_BYTES_MAX);
-    let text = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
-    serde_json::from_slice(&text).unwrap_or_default()
+    serde_json::from_slice(&fs::read(path).ok().filter(|_| small)?).ok()
 }
 
 fn asset(request: &Request<'_>, params: &Params<'_>) -> Result<Response, ApiError> {
@@ -91,11 +100,21 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
-    fn a_journey_that_is_not_there_is_none() {
-        let dir = env!("CARGO_MANIFEST_DIR");
-        assert_eq!(read_journey(&Path::new(dir).join("no-such-file.json")), Value::Null);
-        assert_eq!(read_journey(&Path::new(dir).join("Cargo.toml")), Value::Null, "not JSON");
-        assert!(read_journey(&Path::new(dir).join("src/dashboard/package.json")).is_object());
+    fn the_journeys_of_a_directory_are_told_by_craft_and_what_is_none_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("craft2-journey.json", r#"{"craft": 2}"#),
+            ("craft10-journey.json", r#"{"craft": 10}"#),
+            ("craft1-journey.json", r#"{"craft": 1}"#),
+            ("craft3-journey.json", "not JSON"),
+            ("craft1.json", r#"{"craft": 1}"#),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let crafts =
+            |found: Vec<Value>| found.iter().map(|journey| journey["craft"].clone()).collect::<Vec<_>>();
+        assert_eq!(crafts(read_journeys(dir.path())), [1, 2, 10]);
+        assert!(read_journeys(&dir.path().join("no-such-directory")).is_empty());
     }
 
     #[test]
