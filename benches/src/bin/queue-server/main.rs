@@ -16,9 +16,8 @@ use contracts::{
 use ingest_phases::PHASES;
 use platform::{
     node::{Node, NodeConfig, Role},
-    slots::{Choice, QueueSetup, open_queue},
+    slots::{Choice, QueueSetup},
 };
-use queue::{FileLog, LogConfig};
 use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -77,15 +76,7 @@ fn queue(arguments: &Arguments) -> Result<()> {
         let tally = |_: &QueueSetup<'_>| Ok(Arc::new(TallyLog::new(Arc::new(Taken::default()))) as _);
         config.slots.queue.push(Choice::new(TALLY, "counts and forgets", Arc::new(tally)));
     }
-    if let Some(bytes) = arguments.retention_bytes {
-        let drops = move |setup: &QueueSetup<'_>| {
-            open_queue(setup, "queue", |dir, config| {
-                let config = LogConfig { retention_bytes_max: Some(bytes), ..config };
-                FileLog::open(dir, config).map(|(log, found)| (Arc::new(log) as _, found))
-            })
-        };
-        config.slots.queue.push(Choice::new("drops", "drops its oldest segment", Arc::new(drops)));
-    }
+    config.log.retention_bytes_max = arguments.retention_bytes;
     let node = Node::start(&config).map_err(|why| anyhow!("{why}"))?;
     listening(node.addr().port())?;
     // Until it is killed.
