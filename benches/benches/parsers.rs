@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ingest::{
     frame::Frame,
     parse::SinglePass,
-    slots::{Incoming, Parse, Row, Series, Sink},
+    slots::{Canonical, Incoming, Parse, Row, Series, Sink},
     wire::{Format, influx::LineProtocol, prometheus::Exposition, remote_write::RemoteWrite},
 };
 use ingest_phases::parse::find::FindParser;
@@ -144,6 +144,11 @@ impl Count {
 impl Sink for Count {
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
         self.take(sample.value, sample.labels.len() + sample.name.len());
+        Ok(())
+    }
+
+    fn push_canonical(&mut self, sample: &Canonical<'_>) -> Result<(), BatchError> {
+        self.take(sample.value, sample.labels.as_bytes().len());
         Ok(())
     }
 

@@ -57,7 +57,10 @@ pub fn check(
         tell(&Event::Finds(&not_right(lab, broken, tested.len(), &end)));
         return keep(workshop, lab, names, Outcome::Broken);
     }
-    tell(&Event::Finds(&format!("All {} tests hold.", tested.len())));
+    tell(&Event::Finds(&match &tested[..] {
+        [_] => "The test holds.".to_owned(),
+        all => format!("All {} tests hold.", all.len()),
+    }));
     if !names.is_empty() {
         return Ok(true);
     }

@@ -9,10 +9,11 @@
 //! take a reference for an identity.
 
 use crate::{
-    labels::{self, LabelError, LabelsView},
+    labels::{self, LabelError, LabelsView, Order},
     limits::{BATCH_SAMPLES_MAX, RECORD_BYTES_MAX},
     time::TimestampMs,
 };
+use std::ops::Range;
 
 /// `SCB` and the version of the form.
 const MAGIC: [u8; 4] = *b"SCB\x01";
@@ -71,6 +72,8 @@ pub struct Batch {
     series: Vec<u32>,
     timestamps: Vec<i64>,
     values: Vec<f64>,
+    /// In which order the labels of the last series that had to be sorted came.
+    order: Order,
 }
 
 impl Batch {
@@ -124,7 +127,8 @@ impl Batch {
         pairs: impl IntoIterator<Item = (&'p str, &'p str)>,
     ) -> Result<SeriesRef, BatchError> {
         let start = self.table.len();
-        labels::write_canonical(pairs, &mut self.table)?;
+        let before = self.last_series();
+        self.order.write(pairs, before, &mut self.table)?;
         self.close_series(start)
     }
 
@@ -238,14 +242,20 @@ impl Batch {
         out
     }
 
+    /// Where the last series stands in the table.
+    fn last_series(&self) -> Range<usize> {
+        match self.ends.as_slice() {
+            [] => 0..0,
+            [end] => 0..*end as usize,
+            [.., begin, end] => *begin as usize..*end as usize,
+        }
+    }
+
     fn close_series(&mut self, start: usize) -> Result<SeriesRef, BatchError> {
         let count = self.ends.len();
-        if count > 0 {
-            let before = if count > 1 { self.ends[count - 2] as usize } else { 0 };
-            if self.table[before..start] == self.table[start..] {
-                self.table.truncate(start);
-                return Ok(SeriesRef(u32::try_from(count - 1).map_err(|_| BatchError::Full)?));
-            }
+        if count > 0 && self.table[self.last_series()] == self.table[start..] {
+            self.table.truncate(start);
+            return Ok(SeriesRef(u32::try_from(count - 1).map_err(|_| BatchError::Full)?));
         }
         match (u32::try_from(self.table.len()), u32::try_from(count)) {
             (Ok(end), Ok(row)) if self.table.len() <= RECORD_BYTES_MAX && count < BATCH_SAMPLES_MAX => {

@@ -222,23 +222,86 @@ pub(crate) fn write_canonical<'p>(
     pairs: impl IntoIterator<Item = (&'p str, &'p str)>,
     out: &mut Vec<u8>,
 ) -> Result<(), LabelError> {
-    // On the stack, since this runs once a series on the ingest path, where nothing may be allocated; and not an array
-    // of empty labels, since filling its 2 KiB is more work than the few labels that most series have.
-    let mut held = ArrayVec::<_, LABELS_PER_SERIES_MAX>::new();
-    for pair in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-        held.try_push(pair).map_err(|_| LabelError::TooMany(LABELS_PER_SERIES_MAX + 1))?;
-    }
-    held.sort_unstable_by_key(|(name, _)| *name);
-    for (i, (name, value)) in held.iter().enumerate() {
-        check_label(name, value)?;
-        if i > 0 && held[i - 1].0 == *name {
-            return Err(LabelError::Twice((*name).to_owned()));
+    Order::default().write(pairs, 0..0, out)
+}
+
+/// In which order labels are written that came in another. Labels that follow each other nearly always have the same names
+/// and come in the same order: what was sorted and checked for one set needs no second time for the next.
+///
+/// Invariant: the places of some labels, each of them once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Order(ArrayVec<u8, LABELS_PER_SERIES_MAX>);
+
+impl Order {
+    /// Appends the canonical form of `pairs` to `out`, which is untouched on error. At `like` stand, in `out`, the
+    /// canonical labels of which they are likely to have the names.
+    pub(crate) fn write<'p>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (&'p str, &'p str)>,
+        like: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LabelError> {
+        // On the stack, since this runs once a series on the ingest path, where nothing may be allocated; and not an array
+        // of empty labels, since filling its 2 KiB is more work than the few labels that most series have.
+        let mut held = ArrayVec::<_, LABELS_PER_SERIES_MAX>::new();
+        for pair in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+            held.try_push(pair).map_err(|_| LabelError::TooMany(LABELS_PER_SERIES_MAX + 1))?;
         }
+        let start = out.len();
+        if self.write_like(&held, like, out) {
+            return Ok(());
+        }
+        out.truncate(start);
+        self.sort(&held)?;
+        for &place in &self.0 {
+            let (name, value) = held[usize::from(place)];
+            write_label(name, value, out);
+        }
+        Ok(())
     }
-    for (name, value) in &held {
-        write_label(name, value, out);
+
+    /// Writes labels that have the same names as those that stand at `like`, and come in the remembered order; `false` says
+    /// that they do not. Their names are good, then, and sorted, since those are.
+    #[inline]
+    fn write_like(&self, pairs: &[(&str, &str)], like: Range<usize>, out: &mut Vec<u8>) -> bool {
+        if self.0.len() != pairs.len() {
+            return false;
+        }
+        let mut at = like.start;
+        for &place in &self.0 {
+            let (name, value) = pairs[usize::from(place)];
+            let value_at = at + LABEL_HEAD_BYTES + name.len();
+            let Some(label) = out.get(at..value_at).filter(|_| value_at < like.end) else { return false };
+            let next = value_at + usize::from(u16::from_le_bytes([label[1], label[2]]));
+            let is_same_name =
+                usize::from(label[0]) == name.len() && label[LABEL_HEAD_BYTES..] == *name.as_bytes();
+            let fits = value.len() <= LABEL_VALUE_BYTES_MAX;
+            if !is_same_name || !fits || (name == METRIC_NAME && !is_name(value, true)) {
+                return false;
+            }
+            write_label(name, value, out);
+            at = next;
+        }
+        at == like.end
     }
-    Ok(())
+
+    /// Brings the places of `pairs` into the order of their names, and checks all of them.
+    fn sort(&mut self, pairs: &[(&str, &str)]) -> Result<(), LabelError> {
+        self.0.clear();
+        // At most `LABELS_PER_SERIES_MAX` of them.
+        self.0.extend((0..).take(pairs.len()));
+        self.0.sort_unstable_by_key(|place| pairs[usize::from(*place)].0);
+        let mut before = None;
+        for &place in &self.0 {
+            let (name, value) = pairs[usize::from(place)];
+            check_label(name, value)?;
+            if before == Some(name) {
+                return Err(LabelError::Twice(name.to_owned()));
+            }
+            before = Some(name);
+        }
+        Ok(())
+    }
 }
 
 /// Appends the canonical labels that stand at `of` in `out` again, under another metric name. On error `out` is untouched.
@@ -274,8 +337,8 @@ pub(crate) fn write_renamed(
 /// `check_label` has bounded both lengths, so the narrowing below loses nothing.
 #[allow(clippy::cast_possible_truncation)]
 fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
-    out.push(name.len() as u8);
-    out.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    let [low, high] = (value.len() as u16).to_le_bytes();
+    out.extend_from_slice(&[name.len() as u8, low, high]);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(value.as_bytes());
 }

@@ -3,7 +3,7 @@
 //! Requests are all or nothing, but many of them share a frame. So each begins with a mark, and one that turns out to
 //! be wrong is rolled back to it. A frame keeps its buffers when it is cleared: once warm it allocates nothing.
 
-use crate::slots::{Incoming, Row, Series, Sink};
+use crate::slots::{Canonical, Incoming, Row, Series, Sink};
 use contracts::{
     Batch, BatchError, BatchMark,
     ingest::partition_of,
@@ -138,6 +138,13 @@ impl Sink for Frame {
         let slot = self.slot_for(self.partition_of(sample.client));
         let batch = &mut self.batches[slot].batch;
         let series = batch.series(named(sample.labels, sample.name))?;
+        batch.push(series, sample.timestamp, sample.value)
+    }
+
+    fn push_canonical(&mut self, sample: &Canonical<'_>) -> Result<(), BatchError> {
+        let slot = self.slot_for(self.partition_of(sample.client));
+        let batch = &mut self.batches[slot].batch;
+        let series = batch.series_of(sample.labels)?;
         batch.push(series, sample.timestamp, sample.value)
     }
 

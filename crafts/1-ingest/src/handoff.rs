@@ -56,10 +56,11 @@ use writer::{Inlet, Writer, panic_text};
 const FRAME_BYTES: usize = 64 << 10;
 /// Bytes of frames that wait in one ring. Beyond: 503 `queue_full`.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;
-/// A frame that has grown beyond this is freed instead of being filled again.
-pub const FRAME_KEPT_BYTES_MAX: usize = 256 << 10;
+/// A frame that has grown beyond this is freed instead of being filled again. One that a request of 5,000 samples has filled
+/// stays: to let it grow anew each time would copy it as often as it doubles, into pages that the system must clear.
+pub const FRAME_KEPT_BYTES_MAX: usize = 1 << 20;
 /// Empty frames that one ring keeps.
-pub const FRAMES_KEPT_MAX: usize = 64;
+pub const FRAMES_KEPT_MAX: usize = 16;
 
 /// A ring for each submitter, and the thread that empties them.
 pub struct RingHandoff {

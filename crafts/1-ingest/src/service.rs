@@ -8,7 +8,8 @@ use crate::{
     frame::Frame,
     handlers::{self, ClosesAtEnd, Form, HANDLERS, Handlers},
     slots::{
-        Answer, App, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Series, Sink, Submit, Worker,
+        Answer, App, Canonical, Engine, Handoff, Incoming, Limit, Lost, Parse, Reply, Row, Series, Sink,
+        Submit, Worker,
     },
     wire::{Format, Taken, influx, prometheus, remote_write},
 };
@@ -379,6 +380,11 @@ impl Sink for Named<'_> {
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError> {
         let client = if sample.client.is_empty() { self.client } else { sample.client };
         self.frame.push(&Incoming { client, ..*sample })
+    }
+
+    fn push_canonical(&mut self, sample: &Canonical<'_>) -> Result<(), BatchError> {
+        let client = if sample.client.is_empty() { self.client } else { sample.client };
+        self.frame.push_canonical(&Canonical { client, ..*sample })
     }
 
     fn push_row(&mut self, row: &Row<'_>) -> Result<(), BatchError> {

@@ -15,10 +15,13 @@
 //! one fsync, without async code. The idea is group commit's, turned towards the client.
 
 use crate::frame::Frame;
+use arrayvec::ArrayVec;
 use contracts::{
-    BatchError, TimestampMs,
+    BatchError, LabelsView, TimestampMs,
     http::{ApiError, Request, Response},
     ingest::{IngestConfig, Site},
+    labels::METRIC_NAME,
+    limits::LABELS_PER_SERIES_MAX,
     queue::{Ack, Log, LogError, Ticket},
 };
 use std::{io, sync::Arc, task::Waker, time::Duration};
@@ -160,6 +163,17 @@ pub trait Sink {
     /// A name, a label or a time that the contract forbids; no room.
     fn push(&mut self, sample: &Incoming<'_>) -> Result<(), BatchError>;
 
+    /// Takes a copy of one whose labels were sorted and checked before.
+    ///
+    /// # Errors
+    /// A time that the contract forbids; no room.
+    fn push_canonical(&mut self, sample: &Canonical<'_>) -> Result<(), BatchError> {
+        let &Canonical { client, labels, timestamp, value } = sample;
+        let others: ArrayVec<_, LABELS_PER_SERIES_MAX> =
+            labels.iter().filter(|(name, _)| *name != METRIC_NAME).collect();
+        self.push(&Incoming { client, name: labels.metric_name(), labels: &others, timestamp, value })
+    }
+
     /// Takes copies of samples that differ in nothing but their names and values, as a line of many fields holds them.
     ///
     /// # Errors
@@ -193,6 +207,19 @@ pub struct Incoming<'a> {
     pub name: &'a str,
     /// All other labels, in any order. An empty value is no label.
     pub labels: &'a [(&'a str, &'a str)],
+    /// When.
+    pub timestamp: TimestampMs,
+    /// Any `f64`, bits and all.
+    pub value: f64,
+}
+
+/// A sample of a series that is known. Its labels, the metric name among them, are checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canonical<'a> {
+    /// Chooses the partition. Empty if nobody said.
+    pub client: &'a str,
+    /// All of them.
+    pub labels: LabelsView<'a>,
     /// When.
     pub timestamp: TimestampMs,
     /// Any `f64`, bits and all.

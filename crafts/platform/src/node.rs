@@ -93,7 +93,7 @@ pub struct NodeConfig {
     pub token: Option<String>,
     /// How the log is to be.
     pub log: LogOptions,
-    /// When a 202 may be sent. `None`: at `os`, or at what the log can where that is less.
+    /// When a 202 may be sent. `None`: at the best that the log can give.
     pub ack: Option<Ack>,
     /// How often the rules are evaluated.
     pub evaluate_every: Duration,

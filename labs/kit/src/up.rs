@@ -11,7 +11,7 @@ use platform::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -25,12 +25,23 @@ use std::{
 /// How often the foreground looks for a signal.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// Where the pipeline listens, and where a queue alone does: as `craft up` and `craft serve queue`.
+const PIPELINE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const QUEUE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+
 /// What `lab up` is told.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UpArguments {
-    /// Listen here; port 0 takes any free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    /// Listen here; port 0 takes any free one. Without it: 127.0.0.1:8080, and 127.0.0.1:8082 with --alone
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Only the queue's service, as `craft serve queue` is: other processes produce, and are members of groups. For labs of
+    /// the queue
+    #[arg(long)]
+    alone: bool,
+    /// Cut the log into at least so many partitions. Without it: as many as it has, and one if it is new
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    partitions: Option<u32>,
     /// Keep everything that stays in this directory; it is made if it is not there
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data: PathBuf,
@@ -72,9 +83,18 @@ pub(crate) fn run(lab: &Lab, arguments: &UpArguments) -> Result<ExitCode> {
     Ok(if failed || !drained.is_complete() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// All five services, with the learner's form in its slot.
+/// All five services, or the queue alone, with the learner's form in its slot.
 fn config(lab: &Lab, arguments: &UpArguments) -> Result<NodeConfig> {
-    let mut config = NodeConfig::up(arguments.listen, arguments.data.clone());
+    let UpArguments { listen, data, .. } = arguments;
+    let mut config = if arguments.alone {
+        if lab.slot.queue.is_none() {
+            bail!("{} is no lab of the queue, which alone can run --alone", lab.slug);
+        }
+        NodeConfig::serve(Role::Queue, listen.unwrap_or(QUEUE_ADDR), data.clone())
+    } else {
+        NodeConfig::up(listen.unwrap_or(PIPELINE_ADDR), data.clone())
+    };
+    config.log.partitions = arguments.partitions;
     config.journeys.clone_from(&arguments.journeys);
     config.progress = progress(arguments)?;
     config.book.clone_from(&arguments.book);
@@ -101,12 +121,21 @@ fn progress(arguments: &UpArguments) -> Result<Option<Teller>> {
 /// What was started, and where to look.
 fn announce(lab: &Lab, config: &NodeConfig, node: &Node) {
     let url = format!("http://{}", node.addr());
-    eprintln!("the pipeline serves on {url}, with your {}", lab.slug);
+    let alone = config.roles == [Role::Queue];
+    let what = if alone { "queue" } else { "pipeline" };
+    eprintln!("the {what} serves on {url}, with your {}", lab.slug);
     for (role, name, title) in node.filled() {
         eprintln!("  {:<8} {name:<8} {title}", role.as_str());
     }
     eprintln!("  {:<8} {}", "data", config.data_dir.display());
-    eprintln!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+    if alone {
+        eprintln!(
+            "Produce with: cargo craft queue produce --url {url} hello. Look with: cargo craft queue groups --url {url} \
+             --watch. Ctrl-C stops."
+        );
+    } else {
+        eprintln!("Open {url}/ for the live page. Send samples with POST {url}/metrics. Ctrl-C stops.");
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +146,9 @@ mod tests {
 
     fn arguments(work: &Path, labs: &str) -> UpArguments {
         UpArguments {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: None,
+            alone: false,
+            partitions: None,
             data: PathBuf::new(),
             journeys: None,
             book: None,

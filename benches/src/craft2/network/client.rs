@@ -1,4 +1,5 @@
-//! One client on one connection that sends before it was answered: a thread writes bursts, another reads answers.
+//! One client on one connection. If it sends before it was answered, a thread writes bursts and another reads answers; if
+//! not, one does both in turn: the client shares the server's cores, and should take little of them.
 //!
 //! The same for every protocol, so that no server is measured by a better client than another: what differs is what a burst
 //! holds and how answers are told apart.
@@ -44,9 +45,38 @@ pub(super) struct Pace {
 /// Sends bursts as fast as they are answered; returns throughput in units, latencies of bursts, and the units.
 pub(super) fn run(socket: &TcpStream, protocol: &dyn Protocol, pace: Pace) -> Result<(Figures, f64)> {
     socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let flight = Flight { state: Mutex::default(), moved: Condvar::new() };
     let begun = Instant::now();
-    let read = thread::scope(|scope| {
+    let (mut latencies_us, last) =
+        if pace.in_flight == 1 { in_turn(socket, protocol, pace)? } else { at_once(socket, protocol, pace)? };
+    let units = latencies_us.len() as f64 * pace.units;
+    Ok((rates(units, (last - begun).as_secs_f64(), &mut latencies_us), units))
+}
+
+/// What each burst took, in µs, and when the last was answered.
+type Seen = (Vec<f64>, Instant);
+
+/// Sends the next burst when the one before is answered.
+fn in_turn(mut socket: &TcpStream, protocol: &dyn Protocol, pace: Pace) -> Result<Seen> {
+    let (mut answers, mut latencies_us) = (Answers::new(), Vec::new());
+    let begun = Instant::now();
+    let mut last = begun;
+    for number in 0.. {
+        if begun.elapsed() >= Duration::from_secs_f64(pace.seconds) {
+            break;
+        }
+        let sent = Instant::now();
+        socket.write_all(protocol.burst(number))?;
+        while answers.read(socket, protocol)? == 0 {}
+        last = Instant::now();
+        latencies_us.push((last - sent).as_secs_f64() * 1e6);
+    }
+    Ok((latencies_us, last))
+}
+
+/// Sends while answers are on their way.
+fn at_once(socket: &TcpStream, protocol: &dyn Protocol, pace: Pace) -> Result<Seen> {
+    let flight = Flight { state: Mutex::default(), moved: Condvar::new() };
+    thread::scope(|scope| {
         let reading = scope.spawn(|| {
             let read = read(socket, protocol, &flight);
             if read.is_err() {
@@ -59,15 +89,13 @@ pub(super) fn run(socket: &TcpStream, protocol: &dyn Protocol, pace: Pace) -> Re
         });
         let written = write(socket, protocol, pace, &flight);
         flight.lock().done = true;
+        flight.moved.notify_all();
         let read = reading.join().map_err(|_| anyhow::anyhow!("who reads the answers panicked"))?;
         // What went wrong with the answers is why nothing more could be written.
         let read = read?;
         written?;
-        Ok::<_, anyhow::Error>(read)
-    })?;
-    let (mut latencies_us, last) = read;
-    let units = latencies_us.len() as f64 * pace.units;
-    Ok((rates(units, (last - begun).as_secs_f64(), &mut latencies_us), units))
+        Ok(read)
+    })
 }
 
 /// What is on its way.
@@ -107,49 +135,65 @@ fn write(mut socket: &TcpStream, protocol: &dyn Protocol, pace: Pace, flight: &F
         }
         state.sent.push_back(Instant::now());
         drop(state);
+        flight.moved.notify_all();
         socket.write_all(protocol.burst(number))?;
     }
     Ok(())
 }
 
-/// What each burst took, in µs, and when the last was answered.
-fn read(mut socket: &TcpStream, protocol: &dyn Protocol, flight: &Flight) -> Result<(Vec<f64>, Instant)> {
-    let (mut buffer, mut held) = (vec![0; 1 << 20], 0);
-    let (mut answers, mut latencies_us, mut last) = (0, Vec::new(), Instant::now());
+fn read(socket: &TcpStream, protocol: &dyn Protocol, flight: &Flight) -> Result<Seen> {
+    let (mut answers, mut latencies_us, mut last) = (Answers::new(), Vec::new(), Instant::now());
     loop {
-        {
-            let state = flight.lock();
-            if state.done && state.sent.is_empty() {
-                return Ok((latencies_us, last));
-            }
-            if state.sent.is_empty() {
-                drop(state);
-                // Nothing is on its way: an answer would be one that nobody asked for.
-                thread::yield_now();
-                continue;
-            }
+        let mut state = flight.lock();
+        // Nothing is on its way: an answer would be one that nobody asked for.
+        while state.sent.is_empty() && !state.done {
+            state = flight.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if held == buffer.len() {
-            buffer.resize(buffer.len() * 2, 0);
+        if state.sent.is_empty() {
+            return Ok((latencies_us, last));
         }
-        let got = socket.read(&mut buffer[held..]).context("no answer")?;
-        ensure!(got > 0, "the server closed the connection");
-        held += got;
-        let (count, bytes) = protocol.parse(&buffer[..held])?;
-        buffer.copy_within(bytes..held, 0);
-        held -= bytes;
-        answers += count;
+        drop(state);
+        let whole = answers.read(socket, protocol)?;
         last = Instant::now();
-        let whole = answers / protocol.answers();
-        answers %= protocol.answers();
         if whole > 0 {
             let mut state = flight.lock();
             for sent in (0..whole).map_while(|_| state.sent.pop_front()) {
                 latencies_us.push((last - sent).as_secs_f64() * 1e6);
             }
             drop(state);
-            flight.moved.notify_one();
+            flight.moved.notify_all();
         }
+    }
+}
+
+/// Answers as they come in.
+struct Answers {
+    buffer: Vec<u8>,
+    held: usize,
+    /// Of the burst that is not wholly answered.
+    count: usize,
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self { buffer: vec![0; 1 << 20], held: 0, count: 0 }
+    }
+
+    /// Reads once; returns how many bursts have been answered by that.
+    fn read(&mut self, mut socket: &TcpStream, protocol: &dyn Protocol) -> Result<usize> {
+        if self.held == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        let got = socket.read(&mut self.buffer[self.held..]).context("no answer")?;
+        ensure!(got > 0, "the server closed the connection");
+        self.held += got;
+        let (count, bytes) = protocol.parse(&self.buffer[..self.held])?;
+        self.buffer.copy_within(bytes..self.held, 0);
+        self.held -= bytes;
+        self.count += count;
+        let whole = self.count / protocol.answers();
+        self.count %= protocol.answers();
+        Ok(whole)
     }
 }
 
@@ -193,16 +237,20 @@ mod tests {
 
     #[test]
     fn every_burst_that_was_answered_is_counted() {
-        let socket = server(usize::MAX);
-        let pace = Pace { in_flight: 3, seconds: 0.05, units: 10.0 };
-        let (figures, units) = run(&socket, &TwoBytes, pace).unwrap();
-        assert!(units >= 10.0 && figures["throughput"] > 0.0 && figures["p99_us"] > 0.0, "{figures:?}");
+        for in_flight in [1, 3] {
+            let socket = server(usize::MAX);
+            let pace = Pace { in_flight, seconds: 0.05, units: 10.0 };
+            let (figures, units) = run(&socket, &TwoBytes, pace).unwrap();
+            assert!(units >= 10.0 && figures["throughput"] > 0.0 && figures["p99_us"] > 0.0, "{figures:?}");
+        }
     }
 
     #[test]
     fn a_server_that_goes_is_an_error_and_nobody_waits_for_it() {
-        let socket = server(5);
-        let pace = Pace { in_flight: 3, seconds: 60.0, units: 1.0 };
-        assert!(run(&socket, &TwoBytes, pace).is_err());
+        for in_flight in [1, 3] {
+            let socket = server(5);
+            let pace = Pace { in_flight, seconds: 60.0, units: 1.0 };
+            assert!(run(&socket, &TwoBytes, pace).is_err());
+        }
     }
 }

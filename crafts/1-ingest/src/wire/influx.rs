@@ -11,7 +11,8 @@
 //!
 //! `FORMATS.md` says what becomes of everything that a sample has no place for. A line is taken whole or not at all.
 //!
-//! Lines of one client resemble each other, and the speed comes from there: measurement and tags that are, byte for
+//! Lines of one client resemble each other, and the speed comes from there. A line of one field that comes in the same turn
+//! as last time is known by its text. In all others, measurement and tags that are, byte for
 //! byte, those of the line before are not read again; nor is the key of a field that stood in the same place in the line
 //! before, so that its metric name need not be built.
 //!
@@ -28,17 +29,19 @@ use head::{Head, Rewritten};
 
 use super::{
     Format, Taken,
-    scan::{Bad, Class, Cursor, Ends, Outcome, Part, parts, too_large},
+    known::Known,
+    scan::{Bad, Class, Cursor, Ends, Outcome, Part, Stamp, parts, too_large},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Row, Sink},
+    slots::{Canonical, Row, Sink},
 };
 use arrayvec::ArrayVec;
-use contracts::{TimestampMs, http::ApiError, limits::BODY_BYTES_MAX};
+use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::BODY_BYTES_MAX};
 
-/// Most bytes that measurements and tags of one body may take once each sample has its own. A line writes them once for
-/// all its fields: four bytes of body can become a whole label set. Beyond: 413 `batch_too_large`.
+/// Most bytes that measurements and tags of one body may take, beside those that it has, once each sample has its own. A
+/// line writes them once for all its fields: four bytes of body can become a whole label set. Beyond: 413
+/// `batch_too_large`.
 pub const EXPANDED_BYTES_MAX: usize = 8 * BODY_BYTES_MAX;
 
 /// Samples that are given to the sink at a time.
@@ -48,10 +51,17 @@ const ROW_VALUES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct LineProtocol {
     precision: Precision,
+    known: Known,
+    /// Of this body.
+    stamp: Stamp,
     rewritten: Rewritten,
     columns: Columns,
     /// The numbers of the current line, and the column of each.
     values: Vec<(usize, f64)>,
+    /// Where the value of its first field stands.
+    value_at: usize,
+    /// How many fields it has.
+    fields: usize,
 }
 
 /// The unit of timestamps.
@@ -92,6 +102,7 @@ impl LineProtocol {
 impl Format for LineProtocol {
     fn parse(&mut self, body: &[u8], arrived: TimestampMs, sink: &mut impl Sink) -> Result<Taken, ApiError> {
         let mut outcome = Outcome::new(body, sink);
+        self.stamp = Stamp::default();
         let mut expanded_bytes = 0;
         for part in parts(body) {
             match part {
@@ -120,11 +131,14 @@ impl LineProtocol {
         while !cursor.is_at_end() {
             cursor.skip_blanks();
             let line_at = cursor.at;
+            if self.known_line(&mut cursor, offset, arrived, outcome)? {
+                continue;
+            }
             match self.line(&mut cursor, &mut head) {
                 // Nothing to read, or only strings.
                 Ok(_) if self.values.is_empty() => {}
                 Ok(timestamp) => {
-                    *expanded_bytes += self.values.len() * head.len();
+                    *expanded_bytes += (self.values.len() - 1) * head.len();
                     if *expanded_bytes > EXPANDED_BYTES_MAX {
                         let message =
                             format!("the tags of all samples have more than {EXPANDED_BYTES_MAX} bytes");
@@ -133,6 +147,7 @@ impl LineProtocol {
                     let timestamp = timestamp.unwrap_or(arrived);
                     if let Some(labels) = head.plain_labels() {
                         self.push(offset + line_at, labels, timestamp, outcome)?;
+                        self.learn(cursor.between(line_at, self.value_at), labels);
                     } else {
                         let mut labels = ArrayVec::new();
                         self.rewritten.resolve(text, &mut labels);
@@ -146,6 +161,38 @@ impl LineProtocol {
             }
         }
         Ok(())
+    }
+
+    /// Takes a line whose series is known, if its turn has come and nothing is wrong with it; says whether that was so.
+    #[inline(always)]
+    fn known_line<S: Sink>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        offset: usize,
+        arrived: TimestampMs,
+        outcome: &mut Outcome<'_, S>,
+    ) -> Result<bool, ApiError> {
+        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
+        let mut behind = *cursor;
+        behind.at += bytes;
+        let Ok(Some(value)) = field_value(&mut behind) else { return Ok(false) };
+        if !matches!(behind.peek(), b' ' | b'\t' | b'\r' | b'\n') {
+            return Ok(false);
+        }
+        let Ok(timestamp) = self.precision.read_end(&mut behind, &mut self.stamp) else { return Ok(false) };
+        let timestamp = timestamp.unwrap_or(arrived);
+        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
+        self.known.pass();
+        *cursor = behind;
+        Ok(true)
+    }
+
+    /// The series of a line that was read is known from now on, if it is its only field.
+    fn learn(&mut self, text: &[u8], labels: &[(&str, &str)]) {
+        if let ([(0, _)], 1) = (self.values.as_slice(), self.fields) {
+            let name = (METRIC_NAME, self.columns.metric_name(0));
+            self.known.learn(text, labels.iter().copied().chain([name]));
+        }
     }
 
     /// Reads a line into `values`; none if it is empty or a comment. Returns its timestamp, if it bears one.
@@ -162,23 +209,17 @@ impl LineProtocol {
         head.read(cursor, &mut self.rewritten, &mut self.columns)?;
         cursor.skip_blanks();
         self.fields(cursor)?;
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            return Ok(None);
-        }
-        let timestamp = self.precision.read(cursor)?;
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            Ok(Some(timestamp))
-        } else {
-            Err(Bad::new(cursor.at, "the end of the line expected"))
-        }
+        self.precision.read_end(cursor, &mut self.stamp)
     }
 
     #[inline(always)]
     fn fields(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Bad> {
         for column in 0.. {
             self.columns.read(cursor, column)?;
+            self.fields = column + 1;
+            if column == 0 {
+                self.value_at = cursor.at;
+            }
             if let Some(number) = field_value(cursor)? {
                 self.values.push((column, number));
             }
@@ -278,6 +319,26 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Precision {
+    /// Goes over the timestamp, if there is one, to the end of the line.
+    #[inline(always)]
+    fn read_end(self, cursor: &mut Cursor<'_>, stamp: &mut Stamp) -> Result<Option<TimestampMs>, Bad> {
+        cursor.skip_blanks();
+        if let Some(timestamp) = stamp.take(cursor) {
+            return Ok(Some(timestamp));
+        }
+        if cursor.take_line_end() {
+            return Ok(None);
+        }
+        let start = cursor.at;
+        let timestamp = self.read(cursor)?;
+        cursor.skip_blanks();
+        if !cursor.take_line_end() {
+            return Err(Bad::new(cursor.at, "the end of the line expected"));
+        }
+        stamp.note(cursor.since(start), timestamp);
+        Ok(Some(timestamp))
+    }
+
     /// Goes over a timestamp. What is finer than a millisecond is cut off, towards the past.
     #[inline(always)]
     fn read(self, cursor: &mut Cursor<'_>) -> Result<TimestampMs, Bad> {

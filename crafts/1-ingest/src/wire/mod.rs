@@ -10,7 +10,10 @@ pub mod influx;
 pub mod prometheus;
 pub mod remote_write;
 
+mod known;
 mod scan;
+
+pub use known::KNOWN_BYTES_MAX;
 
 /// Most refused lines that an answer names.
 pub const REFUSALS_NAMED_MAX: usize = 10;

@@ -9,16 +9,17 @@
 //! They differ in three things: OpenMetrics ends with `# EOF`, counts its timestamps in seconds with a fraction, and may
 //! put an exemplar behind a value. `FORMATS.md` says what becomes of everything that a sample has no place for.
 //!
-//! A family's lines stand together and have the same keys, so a name and a key are first compared with those of the line
-//! before. Invariant: what is read from a line depends on the line alone, never on what stood before it.
+//! A series that comes in the same turn as last time is known by its text. Where it is not, a family's lines stand together
+//! and have the same keys, so a name and a key are first compared with those of the line before. Invariant: what is read from a line depends on the line alone, never on what stood before it.
 
 use super::{
     Format, Taken,
-    scan::{Bad, Class, Cursor, Ends, Outcome, Part, begins_with_short, parts},
+    known::Known,
+    scan::{Bad, Class, Cursor, Ends, Outcome, Part, Stamp, begins_with_short, parts},
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Incoming, Sink},
+    slots::{Canonical, Incoming, Sink},
 };
 use arrayvec::ArrayVec;
 use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS_PER_SERIES_MAX};
@@ -27,6 +28,9 @@ use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS
 #[derive(Debug, Default)]
 pub struct Exposition {
     is_open_metrics: bool,
+    known: Known,
+    /// Of this body.
+    stamp: Stamp,
     /// Label values that had escapes.
     scratch: String,
 }
@@ -54,6 +58,7 @@ impl Format for Exposition {
     fn parse(&mut self, body: &[u8], arrived: TimestampMs, sink: &mut impl Sink) -> Result<Taken, ApiError> {
         let lines = if self.is_open_metrics { before_eof(body)? } else { body };
         let mut outcome = Outcome::new(body, sink);
+        self.stamp = Stamp::default();
         for part in parts(lines) {
             match part {
                 Part::Lines { text, at } => self.lines(text, at, arrived, &mut outcome)?,
@@ -85,10 +90,16 @@ impl Exposition {
                 self.comment(&mut cursor, offset)?;
                 continue;
             }
+            if self.known_sample(&mut cursor, offset, arrived, outcome)? {
+                continue;
+            }
             match self.sample(&mut cursor, &mut series) {
-                Ok((value, timestamp)) => {
+                Ok((value_at, value, timestamp)) => {
                     let timestamp = timestamp.unwrap_or(arrived);
                     self.push(&series, value, timestamp, offset + line_at, outcome)?;
+                    if !series.has_escapes {
+                        self.known.learn(cursor.between(line_at, value_at), series.pairs());
+                    }
                 }
                 Err(bad) => {
                     outcome.refuse(offset + line_at, offset + bad.at, bad.expected);
@@ -110,45 +121,40 @@ impl Exposition {
         Ok(())
     }
 
-    /// Goes over a line that holds a sample.
+    /// Takes a line whose series is known, if its turn has come and nothing is wrong with it; says whether that was so.
     #[inline(always)]
-    fn sample<'a>(
-        &self,
-        cursor: &mut Cursor<'a>,
-        series: &mut Series<'a>,
-    ) -> Result<(f64, Option<TimestampMs>), Bad> {
-        series.read(cursor)?;
-        let value = read_value(cursor)?;
-        cursor.skip_blanks();
-        if cursor.take_line_end() {
-            return Ok((value, None));
-        }
-        let timestamp = match cursor.peek() {
-            b'#' if self.is_open_metrics => None,
-            _ => Some(self.timestamp(cursor)?),
+    fn known_sample<S: Sink>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        offset: usize,
+        arrived: TimestampMs,
+        outcome: &mut Outcome<'_, S>,
+    ) -> Result<bool, ApiError> {
+        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
+        let mut behind = *cursor;
+        behind.at += bytes;
+        behind.skip_blanks();
+        let Ok((value, timestamp)) = read_point(&mut behind, &mut self.stamp, self.is_open_metrics) else {
+            return Ok(false);
         };
-        cursor.skip_blanks();
-        if self.is_open_metrics && cursor.peek() == b'#' {
-            skip_exemplar(cursor)?;
-        }
-        if cursor.take_line_end() {
-            Ok((value, timestamp))
-        } else {
-            Err(Bad::new(cursor.at, "the end of the line expected"))
-        }
+        let timestamp = timestamp.unwrap_or(arrived);
+        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
+        self.known.pass();
+        *cursor = behind;
+        Ok(true)
     }
 
+    /// Goes over a line that holds a sample. Returns where its value stands, the value and the time.
     #[inline(always)]
-    fn timestamp(&self, cursor: &mut Cursor<'_>) -> Result<TimestampMs, Bad> {
-        let (read, expected) = if self.is_open_metrics {
-            (scan_seconds(cursor.rest()), "a time from 1970 to 9999 expected, in seconds")
-        } else {
-            (scan_i64(cursor.rest()), "a time from 1970 to 9999 expected, an integer of milliseconds")
-        };
-        let acceptable = read.filter(|(ms, _)| TimestampMs(*ms).is_acceptable());
-        let Some((ms, bytes)) = acceptable else { return Err(Bad::new(cursor.at, expected)) };
-        cursor.at += bytes;
-        Ok(TimestampMs(ms))
+    fn sample<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        series: &mut Series<'a>,
+    ) -> Result<(usize, f64, Option<TimestampMs>), Bad> {
+        series.read(cursor)?;
+        let value_at = cursor.at;
+        let (value, timestamp) = read_point(cursor, &mut self.stamp, self.is_open_metrics)?;
+        Ok((value_at, value, timestamp))
     }
 
     #[inline(always)]
@@ -171,6 +177,11 @@ impl Exposition {
 }
 
 impl<'a> Series<'a> {
+    /// All labels, the name among them.
+    fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels.iter().copied().chain([(METRIC_NAME, self.name)])
+    }
+
     /// Goes over a name and its labels. What is still there of another line is what is likely to stand here.
     #[inline(always)]
     fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Bad> {
@@ -322,6 +333,52 @@ fn unescape<'t>(escaped: &[(&'t str, &str)], scratch: &'t mut String, labels: &m
         labels.push((name, &scratch[start..end]));
         start = end;
     }
+}
+
+/// Goes over what stands behind a series, to the end of the line.
+#[inline(always)]
+fn read_point(
+    cursor: &mut Cursor<'_>,
+    stamp: &mut Stamp,
+    is_open_metrics: bool,
+) -> Result<(f64, Option<TimestampMs>), Bad> {
+    let value = read_value(cursor)?;
+    cursor.skip_blanks();
+    if let Some(timestamp) = stamp.take(cursor) {
+        return Ok((value, Some(timestamp)));
+    }
+    if cursor.take_line_end() {
+        return Ok((value, None));
+    }
+    let start = cursor.at;
+    let timestamp = match cursor.peek() {
+        b'#' if is_open_metrics => None,
+        _ => Some(read_timestamp(cursor, is_open_metrics)?),
+    };
+    cursor.skip_blanks();
+    if is_open_metrics && cursor.peek() == b'#' {
+        skip_exemplar(cursor)?;
+    }
+    if !cursor.take_line_end() {
+        return Err(Bad::new(cursor.at, "the end of the line expected"));
+    }
+    if let Some(timestamp) = timestamp {
+        stamp.note(cursor.since(start), timestamp);
+    }
+    Ok((value, timestamp))
+}
+
+#[inline(always)]
+fn read_timestamp(cursor: &mut Cursor<'_>, is_open_metrics: bool) -> Result<TimestampMs, Bad> {
+    let (read, expected) = if is_open_metrics {
+        (scan_seconds(cursor.rest()), "a time from 1970 to 9999 expected, in seconds")
+    } else {
+        (scan_i64(cursor.rest()), "a time from 1970 to 9999 expected, an integer of milliseconds")
+    };
+    let acceptable = read.filter(|(ms, _)| TimestampMs(*ms).is_acceptable());
+    let Some((ms, bytes)) = acceptable else { return Err(Bad::new(cursor.at, expected)) };
+    cursor.at += bytes;
+    Ok(TimestampMs(ms))
 }
 
 /// Goes over a value: a decimal, or `NaN`, `Inf` and `Infinity` in any case.

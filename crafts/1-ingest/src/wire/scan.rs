@@ -3,8 +3,9 @@
 //! Nothing here knows a format.
 
 use super::Taken;
-use crate::slots::{Incoming, Row, Sink};
-use contracts::{BatchError, http::ApiError};
+use crate::slots::{Canonical, Incoming, Row, Sink};
+use arrayvec::ArrayVec;
+use contracts::{BatchError, TimestampMs, http::ApiError};
 
 /// A set of bytes: one look-up a byte, whatever the set.
 pub(super) struct Class([bool; 256]);
@@ -185,6 +186,34 @@ pub(super) fn begins_with_short(bytes: &[u8], key: &[u8]) -> bool {
     }
 }
 
+/// The timestamp that was read last, with the end of its line: in a body that was gathered at once, all are the same.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    text: ArrayVec<u8, STAMP_BYTES_MAX>,
+    time: TimestampMs,
+}
+
+/// Nanoseconds since 1970 have 19 digits until 2286, and a line may end with two bytes.
+const STAMP_BYTES_MAX: usize = 21;
+
+impl Stamp {
+    /// Goes over it, if it stands here.
+    #[inline(always)]
+    pub(super) fn take(&self, cursor: &mut Cursor<'_>) -> Option<TimestampMs> {
+        let stands_here = !self.text.is_empty() && begins_with_short(cursor.rest(), &self.text);
+        cursor.at += if stands_here { self.text.len() } else { 0 };
+        stands_here.then_some(self.time)
+    }
+
+    /// It was read, and `text` is what was read of it, with the end of the line.
+    pub(super) fn note(&mut self, text: &str, time: TimestampMs) {
+        self.text.clear();
+        if text.ends_with('\n') && self.text.try_extend_from_slice(text.as_bytes()).is_ok() {
+            self.time = time;
+        }
+    }
+}
+
 /// Where a text stands: in the body as it came, or rewritten in a scratch buffer. It is no reference, since buffers that
 /// outlive a body cannot hold one into it.
 #[derive(Clone, Copy, Debug)]
@@ -285,6 +314,16 @@ impl<'a, S: Sink> Outcome<'a, S> {
     pub(super) fn push(&mut self, line_at: usize, row: &Row<'_>) -> Result<(), ApiError> {
         match self.sink.push_row(row) {
             Ok(()) => self.taken.samples += row.values.len(),
+            Err(e) => self.refuse_sample(line_at, &e)?,
+        }
+        Ok(())
+    }
+
+    /// The same for one sample of a known series.
+    #[inline(always)]
+    pub(super) fn push_canonical(&mut self, line_at: usize, sample: &Canonical<'_>) -> Result<(), ApiError> {
+        match self.sink.push_canonical(sample) {
+            Ok(()) => self.taken.samples += 1,
             Err(e) => self.refuse_sample(line_at, &e)?,
         }
         Ok(())

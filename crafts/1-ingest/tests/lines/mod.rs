@@ -28,10 +28,12 @@ impl Sink for Collected {
     }
 }
 
-/// Parses a body, and checks what must hold of every answer.
+/// Parses a body, and checks what must hold of every answer. It comes twice, since a parser remembers.
 pub(crate) fn parse(format: &mut impl Format, body: &[u8]) -> (Vec<Row>, Taken) {
-    let mut sink = Collected::default();
+    let (mut sink, mut again) = (Collected::default(), Collected::default());
     let taken = format.parse(body, ARRIVED, &mut sink).unwrap();
+    let taken_again = format.parse(body, ARRIVED, &mut again).unwrap();
+    assert_eq!((&sink.0, &taken), (&again.0, &taken_again), "what was read before changes nothing");
     assert_eq!(taken.samples, sink.0.len(), "each sample is counted");
     assert_eq!(taken.named.len(), taken.refused.min(10), "the first refusals are named");
     let mut line_before = 0;

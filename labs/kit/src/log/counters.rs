@@ -5,9 +5,19 @@ use crate::{
     check::Unmet,
     count::{Count, Counter},
 };
-use anyhow::{Result, anyhow};
-use contracts::queue::Ack;
+use anyhow::{Result, anyhow, ensure};
+use contracts::{
+    http::{Body, Handler, Request, Response},
+    ingest::Shutdown,
+    queue::{Ack, FetchLimit, Log, Offset, Records},
+};
+use platform::routes::{
+    Router,
+    queue::{self as queue_routes, Patience},
+};
+use queue::wire;
 use queue_phases::{Open, OpenPhaseOn as OpenOn, PHASES};
+use std::sync::Arc;
 
 /// What can be counted of a log.
 pub(super) fn counters<L: Open>() -> Vec<Counter> {
@@ -30,6 +40,12 @@ pub(super) fn counters<L: Open>() -> Vec<Counter> {
             6..=6,
             || bytes_written_per_record(L::open_on),
             |phase| bytes_written_per_record(open_of(phase)),
+        ),
+        counter(
+            "bytes_copied_per_record_fetched",
+            6..=6,
+            || bytes_copied_per_record_fetched(L::open_on),
+            |phase| bytes_copied_per_record_fetched(open_of(phase)),
         ),
     ]
 }
@@ -108,6 +124,77 @@ fn bytes_written_per_record(open: OpenOn) -> Result<f64> {
         batch(from)?;
     }
     Ok(as_f64(written(&rig) - before) / f64::from(RECORDS))
+}
+
+/// Of all records of a log, fetched over HTTP by a consumer that takes frames as they lie, up to where an engine sends the
+/// answers: the bytes that were read from the disk into memory, and those of the answers that stand in memory. What an
+/// engine is told to send from a file is neither. The log packs nothing, so that all forms have the same bytes to send; of
+/// each frame the head is looked at, whatever stands behind it, and so they are of a thousand records each.
+fn bytes_copied_per_record_fetched(open: OpenOn) -> Result<f64> {
+    const RECORDS: u32 = 16_000;
+    const BATCH: u32 = 1_000;
+    let mut rig = Rig::new(open);
+    rig.config.segment_bytes_max = 1 << 20;
+    let log = rig.log().map_err(said)?;
+    let mut producer = producer(&log, Ack::Os).map_err(said)?;
+    for number in 0..RECORDS {
+        let last = submit(&mut *producer, FIRST, sample(number).as_bytes()).map_err(said)?;
+        if (number + 1).is_multiple_of(BATCH) {
+            settle(&mut *producer, last, "a thousand records").map_err(said)?;
+        }
+    }
+    let service = Service::of(&log);
+    let (mut copied, mut next) = (0, 0);
+    while next < RECORDS {
+        let (bytes, records) = service.fetch(&rig, next)?;
+        copied += bytes;
+        ensure!(!records.is_empty(), "a fetch from {next} of {RECORDS} records came back empty");
+        for (offset, payload) in records.iter() {
+            let is_next = offset.0 == u64::from(next) && payload == sample(next).as_bytes();
+            ensure!(is_next, "what came as record {next} is not what was sent as that");
+            next += 1;
+        }
+    }
+    Ok(as_f64(copied) / f64::from(RECORDS))
+}
+
+/// The queue's service, without an engine.
+struct Service(Router);
+
+impl Service {
+    fn of(log: &Arc<dyn Log>) -> Self {
+        let patience = Patience {
+            draining: Shutdown::default(),
+            stopping: Shutdown::default(),
+            consumes_waiting_max: 0,
+        };
+        Self(Router::new(queue_routes::reading(log, &patience)))
+    }
+
+    /// Some records, and how many bytes were copied for them.
+    fn fetch(&self, rig: &Rig, from: u32) -> Result<(u64, Records)> {
+        let read = || rig.disk.counts().read_bytes;
+        let query = format!("partition={}&offset={from}", FIRST.0);
+        let headers: &[(&str, &[u8])] = &[("accept", queue_routes::STORED.as_bytes())];
+        let (method, path, body) = ("GET", "/consume", &b""[..]);
+        let before = read();
+        let Response { status, content_type, body, .. } =
+            self.0.handle(&Request { method, path, query: &query, headers, body, peer: None });
+        let (asked, bytes) = (read(), body.len());
+        let is_memory = matches!(body, Body::Bytes(_));
+        let answer = body.read()?;
+        ensure!(status == 200, "a fetch from {from} was answered with {status}");
+        // What is read only now would have gone from its file to the socket; the rest of the answer stood in memory.
+        let sent_from_files = if is_memory { 0 } else { read() - asked };
+        let mut records = Records::new();
+        if content_type == queue_routes::STORED {
+            wire::decode(&answer, FIRST, Offset(from.into()), FetchLimit::default(), &mut records)?;
+        } else {
+            let decoded = records.decode(&answer);
+            ensure!(decoded.is_ok(), "the answer to a fetch from {from} cannot be read");
+        }
+        Ok((asked - before + bytes - sent_from_files, records))
+    }
 }
 
 fn sample(number: u32) -> String {

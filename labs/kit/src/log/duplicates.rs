@@ -9,12 +9,17 @@ use super::{
     },
 };
 use crate::check::{Check, Must, PATIENCE, Unmet, doing, ensure, expect};
-use contracts::queue::{Ack, Identity, Log, LogError, Partition, Producer};
+use contracts::{
+    packed::{self, PackedRecords},
+    queue::{Ack, Identity, Log, LogError, Partition, Producer},
+};
 use queue_phases::OpenPhaseOn as OpenOn;
 use std::sync::Arc;
 
 pub(super) const TESTS: &[LogTest] = &[
     LogTest::since(6, "records-come-back-as-they-were-sent", as_they_were),
+    LogTest::since(6, "what-comes-packed-is-stored-as-it-came", stored_as_it_came),
+    LogTest::since(6, "what-does-not-shrink-is-stored-as-it-is", stored_as_it_is),
     LogTest::since(6, "a-batch-that-comes-again-is-taken-once", taken_once),
     LogTest::since(6, "a-batch-that-comes-after-a-gap-is-refused", gap_is_refused),
     LogTest::since(6, "a-batch-is-known-again-after-a-kill", known_after_a_kill),
@@ -171,19 +176,58 @@ fn torn_batch(open: OpenOn) -> Check {
     Ok(())
 }
 
+/// As many bytes as a log writes that does not pack.
+fn stored_as_it_is(open: OpenOn) -> Check {
+    let mut noise = noise();
+    for (what, record) in [("a short record", b"alone".to_vec()), ("a record of noise", noise(20_000))] {
+        let written = |rig: &Rig| -> Result<u64, Unmet> {
+            let log = rig.log()?;
+            let mut producer = producer(&log, Ack::Os)?;
+            append(&mut *producer, FIRST, b"the first")?;
+            let before = rig.disk.counts().written_bytes;
+            append(&mut *producer, FIRST, &record)?;
+            Ok(rig.disk.counts().written_bytes - before)
+        };
+        let (packing, plain) = (written(&Rig::packing(open))?, written(&Rig::new(open))?);
+        let sent = format!("{what} to a log that packs, and to one that does not");
+        let expected = format!("the one that packs writes no more than the other, which is {plain} bytes");
+        ensure(packing <= plain, &sent, &expected, format!("it writes {packing}"))?;
+    }
+    Ok(())
+}
+
+/// By a log that packs nothing itself: what it writes then is what came.
+fn stored_as_it_came(open: OpenOn) -> Check {
+    let rig = Rig::new(open);
+    let log = rig.log()?;
+    let mut producer = producer(&log, Ack::Os)?;
+    // What a log writes before its first record is no matter of this batch.
+    append(&mut *producer, FIRST, b"the first")?;
+    let records = payloads(200);
+    let packed = packed::pack(records.iter().map(|record| &record[..]));
+    let mut room = Vec::new();
+    let batch = PackedRecords::open(&packed, &mut room).must("a packed batch is opened")?;
+    let of_records: usize = records.iter().map(Vec::len).sum();
+    let sent =
+        "a batch of records that are alike, packed by who sends it, to a log that packs nothing itself";
+    doing(sent);
+    let before = rig.disk.counts().written_bytes;
+    let last = producer.submit_packed(FIRST, &batch).must(sent)?;
+    super::rig::settle(&mut *producer, last, sent)?;
+    let written = rig.disk.counts().written_bytes - before;
+    let expected = format!("fewer bytes are written than its records have, which is {of_records}");
+    ensure(written < of_records as u64, sent, &expected, format!("{written} bytes are written"))?;
+    let mut all = vec![b"the first".to_vec()];
+    all.extend(records);
+    expect_all(sent, &log, FIRST, &all)
+}
+
 /// What shrinks, what does not, what is empty, large, alone or among many; from every place.
 fn as_they_were(open: OpenOn) -> Check {
     let rig = Rig::packing(open);
     let log = rig.log()?;
     let mut producer = producer(&log, Ack::Os)?;
-    let mut state = 9_u32;
-    let mut noise = |length: usize| -> Vec<u8> {
-        let next = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        };
-        (0..length).map(next).collect()
-    };
+    let mut noise = noise();
     let batches: Vec<Vec<Vec<u8>>> = vec![
         vec![Vec::new()],
         vec![b"alone".to_vec()],
@@ -213,4 +257,16 @@ fn as_they_were(open: OpenOn) -> Check {
     let after = rig.after(&rig.disk.seen()).log()?;
     let found: Vec<Vec<u8>> = all(&after, FIRST)?.into_iter().map(|(_, payload)| payload).collect();
     ensure(found == flat, sent, "after a kill they are as they were sent", "they are not")
+}
+
+/// Bytes in which nothing comes again, the same each time.
+fn noise() -> impl FnMut(usize) -> Vec<u8> {
+    let mut state = 9_u32;
+    move |length| {
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..length).map(next).collect()
+    }
 }

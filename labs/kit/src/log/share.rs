@@ -2,15 +2,16 @@
 
 use super::{
     LogTest,
-    rig::{FIRST, Rig, all, payload, producer, submit},
+    rig::{FIRST, Rig, all, bounds, payload, producer, submit},
 };
 use crate::check::{Check, MOMENT, Must, PATIENCE, Unmet, broken, doing, ensure, eventually};
 use contracts::queue::{Ack, Log, LogError, Ticket};
+use queue::line::LINE_BYTES_MAX;
 use queue_phases::OpenPhaseOn as OpenOn;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -24,6 +25,7 @@ pub(super) const TESTS: &[LogTest] = &[
     LogTest::since(4, "a-sync-is-good-for-what-was-written-before-it-began", written_before),
     LogTest::since(4, "an-answer-at-os-waits-for-no-sync-of-others", os_beside_a_sync),
     LogTest::since(4, "a-sync-that-fails-is-told-to-everybody-who-waits", failure_is_told),
+    LogTest::since(4, "what-nobody-waits-for-is-written-before-it-fills-the-memory", line_is_bounded),
 ];
 
 /// Who shares a sync.
@@ -58,29 +60,46 @@ fn not_before(open: OpenOn) -> Check {
     let rig = Rig::new(open);
     let log = rig.log()?;
     let sent = "a record at ack disk, a flush, and `settled` is asked again and again while its sync lasts";
+    let expected = "its ticket settles when the sync has ended";
     doing(sent);
     let held = Held::new(&rig);
     let mut producer = producer(&log, Ack::Disk)?;
     submit(&mut *producer, FIRST, &payload(0))?;
-    let disk = rig.disk.clone();
+    let (polls, goes_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (polled, may_go_on) = (polls.clone(), goes_on.clone());
     let polling = spawn("polls", move || {
         producer.flush()?;
-        let begun = Instant::now();
-        while producer.settled()? < Ticket(1) && begun.elapsed() < PATIENCE {
+        while producer.settled()? < Ticket(1) {
+            if !may_go_on.load(Ordering::Relaxed) {
+                return Ok::<_, LogError>(false);
+            }
+            polled.fetch_add(1, Ordering::Relaxed);
             thread::sleep(Duration::from_millis(1));
         }
-        Ok::<_, LogError>(disk.holds_one())
+        Ok(true)
     })?;
     let begun = eventually(|| rig.disk.holds_one() || polling.is_finished());
-    ensure(begun, sent, "a sync begins", "none does")?;
-    wait_a_moment_for(|| polling.is_finished());
+    let before = polls.load(Ordering::Relaxed);
+    // A flush that syncs by itself does not come to ask.
+    wait_a_moment_for(|| polling.is_finished() || polls.load(Ordering::Relaxed) > 0);
+    if polls.load(Ordering::Relaxed) > 0 {
+        eventually(|| polling.is_finished() || polls.load(Ordering::Relaxed) > before + 1);
+    }
+    // No sync has ended yet, so that whatever has settled did so too early.
+    let early = polling.is_finished();
     drop(held);
+    if begun {
+        eventually(|| polling.is_finished());
+    }
+    // Where no sync ever begins for who polls, nothing settles too early either: that is another test's.
+    goes_on.store(false, Ordering::Relaxed);
     match polling.join() {
-        Ok(Ok(early)) => {
-            ensure(!early, sent, "its ticket settles when the sync has ended", "it settles before")
+        Ok(Ok(settled)) => {
+            ensure(!(early && settled), sent, expected, "it settles before")?;
+            ensure(settled || !begun, sent, expected, "it does not settle")
         }
-        Ok(Err(error)) => broken(sent, "its ticket settles when the sync has ended", &error.to_string()),
-        Err(_) => broken(sent, "its ticket settles when the sync has ended", "a panic"),
+        Ok(Err(error)) => broken(sent, expected, &error.to_string()),
+        Err(_) => broken(sent, expected, "a panic"),
     }
 }
 
@@ -247,4 +266,24 @@ fn failure_is_told(open: OpenOn) -> Check {
     waited.extend(first.join().ok());
     let told = waited.iter().filter(|waited| matches!(waited, Err(LogError::Failed(_)))).count();
     ensure(told == 9, sent, "all nine are told that the log failed", format!("{told} are"))
+}
+
+fn line_is_bounded(open: OpenOn) -> Check {
+    const RECORD_BYTES: usize = 1 << 20;
+    let mut rig = Rig::new(open);
+    rig.config.segment_bytes_max = 8 << 20;
+    let log = rig.log()?;
+    let mut producer = producer(&log, Ack::Disk)?;
+    let flushes = LINE_BYTES_MAX / RECORD_BYTES + 2;
+    let sent = format!(
+        "{flushes} flushes at ack disk of a record of a MiB each, and nobody waits: more than LINE_BYTES_MAX"
+    );
+    doing(&sent);
+    let record = vec![7; RECORD_BYTES];
+    for _ in 0..flushes {
+        submit(&mut *producer, FIRST, &record)?;
+        producer.flush().must(&sent)?;
+    }
+    let end = bounds(&log, FIRST)?.end.0;
+    ensure(end > 0, &sent, "some of them are written", "none is: all of them stand in the line")
 }
