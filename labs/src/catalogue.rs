@@ -128,8 +128,11 @@ pub enum Gate {
     Counter {
         /// Its name, as the kit counts it.
         counter: String,
-        /// Of the previous form's count.
+        /// So many times the count that it is held against.
         at_most: f64,
+        /// Which that is.
+        #[serde(default)]
+        of: Of,
     },
     /// Requests a second under a load of the bench: of a step of ingestion.
     Load {
@@ -138,6 +141,17 @@ pub enum Gate {
         /// Of the reference's gain over the previous form, on a logarithmic scale.
         share: f64,
     },
+}
+
+/// Whose count a learner's is held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// The previous form's: the step makes it less.
+    #[default]
+    Previous,
+    /// The reference's: the previous form did nothing of the kind, and now it has a price.
+    Reference,
 }
 
 /// `lab.toml`.

@@ -142,7 +142,7 @@ fn judge(program: &Program, lab: &Lab, tell: &mut dyn FnMut(&Event<'_>)) -> Resu
             break;
         }
         let judgement = match gate {
-            Gate::Counter { counter, at_most } => gate::count(find(&counted, counter)?, *at_most),
+            Gate::Counter { counter, at_most, of } => gate::count(find(&counted, counter)?, *at_most, *of),
             Gate::Load { load, share } => contest(program, lab, load, *share, tell)?,
         };
         tell(&Event::Finds(&judgement.words));

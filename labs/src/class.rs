@@ -356,7 +356,7 @@ impl Desk {
 
     fn count(&mut self, lab: &Lab) -> Result<(), LabError> {
         for gate in &lab.gates {
-            let (Gate::Counter { counter, at_most }, Outcome::Passed) = (gate, self.outcome) else {
+            let (Gate::Counter { counter, at_most, of }, Outcome::Passed) = (gate, self.outcome) else {
                 continue;
             };
             let Some(program) = &self.program else { continue };
@@ -370,7 +370,7 @@ impl Desk {
             let Some(one) = counted.iter().find(|one: &&Counted| one.counter == *counter) else {
                 return Err(LabError::Program(format!("does not count {counter}")));
             };
-            self.judge(&gate::count(one, *at_most));
+            self.judge(&gate::count(one, *at_most, *of));
         }
         Ok(())
     }

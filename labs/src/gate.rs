@@ -25,7 +25,7 @@ pub mod power;
 
 pub mod simulation;
 
-use crate::program::Counted;
+use crate::{catalogue::Of, program::Counted};
 use benches::{report::figure, stats::Estimate};
 use power::Power;
 use serde::{Deserialize, Serialize};
@@ -155,10 +155,14 @@ pub fn decide_within(
 }
 
 /// Judges a count. It is the same on every machine: nothing is uncertain.
-pub fn count(counted: &Counted, at_most: f64) -> Judgement {
+pub fn count(counted: &Counted, at_most: f64, of: Of) -> Judgement {
     let Counted { counter, previous, mine, reference } = counted;
     let counter = counter.replace('_', " ");
-    let allowed = previous * at_most;
+    let allowed = at_most
+        * match of {
+            Of::Previous => previous,
+            Of::Reference => reference,
+        };
     let [counted, before, best, most] = [*mine, *previous, *reference, allowed].map(figure);
     let (verdict, words) = if *reference > allowed {
         let words = format!(
@@ -167,13 +171,19 @@ pub fn count(counted: &Counted, at_most: f64) -> Judgement {
         );
         (Verdict::NotMeasurable, words)
     } else if *mine <= allowed {
-        let words =
-            format!("Passed: {counted} {counter}. Before it there were {before}, and {most} are allowed.");
-        (Verdict::Passed, words)
+        let beside = match of {
+            Of::Previous => format!("Before it there were {before}"),
+            Of::Reference => format!("The reference comes to {best}"),
+        };
+        (Verdict::Passed, format!("Passed: {counted} {counter}. {beside}, and {most} are allowed."))
     } else {
+        let before = match of {
+            Of::Previous => format!("Before it there were {before}, and the reference"),
+            Of::Reference => "The reference".to_owned(),
+        };
         let words = format!(
-            "Not yet: {counted} {counter}, where {most} are allowed. Before it there were {before}, and the reference comes \
-             to {best}. It is right already; the next hint says where to look."
+            "Not yet: {counted} {counter}, where {most} are allowed. {before} comes to {best}. It is right already; the \
+             next hint says where to look."
         );
         (Verdict::NotYet, words)
     };

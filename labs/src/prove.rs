@@ -264,9 +264,9 @@ fn ended(end: &End) -> Option<String> {
 /// The counters that are above what their gates allow, or were not counted.
 fn missed_gates<'a>(lab: &'a Lab, counted: &'a [Counted]) -> impl Iterator<Item = &'a String> {
     lab.gates.iter().filter_map(move |gate| {
-        let Gate::Counter { counter, at_most } = gate else { return None };
+        let Gate::Counter { counter, at_most, of } = gate else { return None };
         let one = counted.iter().find(|one| one.counter == *counter);
-        let passes = one.is_some_and(|one| gate::count(one, *at_most).verdict == gate::Verdict::Passed);
+        let passes = one.is_some_and(|one| gate::count(one, *at_most, *of).verdict == gate::Verdict::Passed);
         (!passes).then_some(counter)
     })
 }

@@ -52,7 +52,7 @@ pub fn program_of(subject: &str) -> Option<&'static str> {
 pub fn title_of(subject: &str) -> &'static str {
     match subject {
         PACKED => "phase 6, told to pack",
-        "raw" => "the same bytes into a file that has its blocks, a sync each",
+        RAW => "the same bytes into a file that has its blocks, a sync each",
         "alone" => "a log of one partition",
         "shared" => "a log of 64 partitions",
         "one-log" => "one log for all",
@@ -64,6 +64,9 @@ pub fn title_of(subject: &str) -> &'static str {
         _ => "",
     }
 }
+
+/// What the disk does, with no log.
+pub const RAW: &str = "raw";
 
 /// The same, told to pack what it is given.
 pub const PACKED: &str = "packed";
@@ -109,7 +112,7 @@ fn of_phases() -> Vec<Load> {
         load(
             "single",
             rate,
-            phases(0..=6, &["raw"]),
+            phases(0..=6, &[RAW]),
             "one producer, one message a commit, acknowledged at `disk` where the log can",
         ),
         Load {
@@ -124,7 +127,7 @@ fn of_phases() -> Vec<Load> {
         load(
             "sixty-four",
             rate,
-            phases(1..=6, &["raw"]),
+            phases(1..=6, &[RAW]),
             "64 producers of one thread, each commits one message at `disk`, and all wait together",
         ),
         Load {
@@ -148,13 +151,13 @@ fn of_phases() -> Vec<Load> {
         load(
             "thousand",
             rate,
-            phases(1..=6, &["raw"]),
+            phases(1..=6, &[RAW]),
             "one producer, 1,000 messages a commit, acknowledged at `disk`",
         ),
         load(
             "eight-thousand",
             rate,
-            phases(2..=6, &["raw"]),
+            phases(2..=6, &[RAW]),
             "8 producers of 1,000 messages each, acknowledged at `disk`, and all wait together",
         ),
     ]
@@ -223,8 +226,9 @@ fn of_the_network() -> Vec<Load> {
         over(load(
             "produce-100",
             ("throughput", "requests/s"),
-            names(&[LAST, "tally", "engine"]),
-            "`POST /produce` of 100 messages: with the log at `disk`, with one that counts and forgets, and the engine alone",
+            names(&[LAST, "tally", "engine", RAW]),
+            "`POST /produce` of 100 messages, 64 on their way: with the log at `disk`, with one that counts and forgets, the \
+             engine alone, and as many bytes as are on their way written at once",
         )),
         over(load(
             "fetch-http",

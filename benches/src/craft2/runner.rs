@@ -5,7 +5,7 @@
 //! not stand is a result, not an error.
 
 use super::{
-    loads::Load,
+    loads::{Load, RAW},
     network::{self, Programs},
     results::Slice,
     slice::{self, Figures, Task},
@@ -104,7 +104,7 @@ impl Runner<'_> {
             role: None,
         };
         let figures = slice::seen(self.command(load, &task))?;
-        Ok(if COUNTED.contains(&load.name.as_str()) && subject != "raw" {
+        Ok(if COUNTED.contains(&load.name.as_str()) && subject != RAW {
             self.with_allocations(load, task, figures)
         } else {
             figures

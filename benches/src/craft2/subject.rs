@@ -152,10 +152,10 @@ pub fn submit(
     messages: &Messages,
     count: usize,
 ) -> Result<Ticket> {
-    let mut last = Ticket(0);
-    for number in 0..count {
-        last = producer.submit(NewRecord { partition, payload: messages.get(number) })?;
-    }
+    let last = match count {
+        1 => producer.submit(NewRecord { partition, payload: messages.get(0) })?,
+        _ => producer.submit_all(partition, &(0..count).map(|n| messages.get(n)).collect::<Vec<_>>())?,
+    };
     producer.flush()?;
     Ok(last)
 }

@@ -10,7 +10,7 @@ mod rebalance;
 mod restart;
 mod sending;
 
-pub(super) use producing::rates;
+pub(super) use producing::{FILL_BYTES, RETENTION_BYTES, rates, raw};
 
 use super::slice::{Figures, Task};
 use anyhow::{Result, bail};

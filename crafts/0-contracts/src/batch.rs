@@ -327,8 +327,9 @@ impl<'a> BatchView<'a> {
     }
 
     /// The number of samples that `bytes` claim to hold, without checking anything else: for counters.
+    #[inline]
     pub fn peek_len(bytes: &[u8]) -> usize {
-        if bytes.get(..4) == Some(&MAGIC) { u32_at(bytes, 8) as usize } else { 0 }
+        if bytes.first_chunk() == Some(&MAGIC) { u32_at(bytes, 8) as usize } else { 0 }
     }
 
     /// Number of samples.

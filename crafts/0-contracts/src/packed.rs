@@ -9,6 +9,8 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
 /// Bytes before the block: the length of what is in it.
 const LENGTH_BYTES: usize = 4;
+/// What the length of a record takes in most cases, if not all: as much room is made at once.
+const LENGTH_OF_RECORD_BYTES: usize = 4;
 /// No byte of a block stands for more than so many.
 const EXPANSION_MAX: usize = 255;
 
@@ -137,7 +139,9 @@ pub fn unpacked_bytes(packed_bytes: usize, begin: &[u8]) -> Option<usize> {
 }
 
 /// Appends a record to others: its length, seven bits a byte and the lowest first, and its bytes.
+#[inline]
 pub fn put_record(payload: &[u8], records: &mut Vec<u8>) {
+    records.reserve(LENGTH_OF_RECORD_BYTES + payload.len());
     let mut left = payload.len();
     while left > 0x7F {
         records.push(left.to_le_bytes()[0] | 0x80);

@@ -310,6 +310,19 @@ pub trait Producer: Send {
     /// [`LogError::Failed`]. Nothing was taken then.
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError>;
 
+    /// Takes a copy of several records, all to one partition and in their order; returns the ticket of the last, `Ticket(0)` if
+    /// there is none. What a log looks at for each record it may look at once here.
+    ///
+    /// # Errors
+    /// As those of [`Producer::submit`]; records may have been taken before one that was not.
+    fn submit_all(&mut self, partition: Partition, payloads: &[&[u8]]) -> Result<Ticket, LogError> {
+        let mut last = Ticket(0);
+        for payload in payloads {
+            last = self.submit(NewRecord { partition, payload })?;
+        }
+        Ok(last)
+    }
+
     /// Takes the records of a packed batch, in their order; returns the ticket of the last, `Ticket(0)` if there is none. A
     /// log may keep the batch as it is, or each record by itself.
     ///

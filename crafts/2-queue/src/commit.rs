@@ -1,11 +1,11 @@
 //! Slot: when a batch is written and synced. Group commit: one fsync is good for everything that was written before it
 //! began.
 //!
-//! A flush at `os` writes everything that stands in the line, at `disk` it only joins the line. Who then waits either
-//! leads, that is writes the whole line and syncs it for everybody, or waits for the one who does. The longer a sync takes,
-//! the more producers the next one serves; nobody waits for company. For who cannot block, and polls or has set a waker,
-//! the log's own thread leads. At `memory` a flush does no less than at `os`: a write only copies into the page cache, and a
-//! producer that is dropped would take with it what it had promised.
+//! A flush at `os` writes everything that stands in the line, at `disk` it only joins the line as long as that is short. Who
+//! then waits either leads, that is writes the whole line and syncs it for everybody, or waits for the one who does. The
+//! longer a sync takes, the more producers the next one serves; nobody waits for company. For who cannot block, and polls or
+//! has set a waker, the log's own thread leads. At `memory` a flush does no less than at `os`: a write only copies into the
+//! page cache, and a producer that is dropped would take with it what it had promised.
 //!
 //! The idea is as old as databases (Gawlick and Kinkade 1985); the form, in which those who wait do the work, is
 //! PostgreSQL's.
@@ -19,7 +19,7 @@ mod tests;
 use contracts::queue::{Ack, LogError};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use queue::{
-    line::{LINE_BYTES_MAX, Pending},
+    line::Pending,
     slots::{Commit, Journal, Store},
     wakers::Wakers,
 };
@@ -28,6 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// So much only joins the line before it is written. Less than a processor's cache holds: what is written while it is there
+/// is not fetched from memory again, and it is written while a sync is under way, not after it.
+const UNWRITTEN_BYTES: usize = 256 << 10;
 /// So much is written at most before the log syncs it by itself.
 const UNSYNCED_BYTES: u64 = 4 << 20;
 /// How often who waits tries again when there is no room.
@@ -62,7 +65,7 @@ impl Commit for GroupCommit {
         publish: impl FnOnce(&Mutex<Pending>) -> usize,
     ) -> Result<(), LogError> {
         let line_bytes = publish(&journal.line);
-        if ack == Ack::Disk && line_bytes <= LINE_BYTES_MAX {
+        if ack == Ack::Disk && line_bytes <= UNWRITTEN_BYTES {
             return Ok(());
         }
         match self.write(journal) {

@@ -124,20 +124,42 @@ impl Batch {
 
     /// Takes a copy of a record.
     pub(crate) fn push(&mut self, partition: Partition, payload: &[u8]) {
+        self.push_some(partition, &[payload]);
+    }
+
+    /// Takes a copy of each of these.
+    pub(crate) fn push_all(&mut self, partition: Partition, mut payloads: &[&[u8]]) {
+        while !payloads.is_empty() {
+            let taken = self.push_some(partition, payloads);
+            payloads = &payloads[taken..];
+        }
+    }
+
+    /// Takes a copy of as many as go into one frame: at least of the first. Returns how many these were.
+    fn push_some(&mut self, partition: Partition, payloads: &[&[u8]]) -> usize {
         let bytes_max = if self.is_identified() { ANY_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+        let has_room =
+            |frame: &Growing, payload: &[u8]| frame.bytes.len() + payload.len() <= HEAD_BYTES + bytes_max;
         let open = self.partitions.get(partition.0 as usize).map_or(0, |touched| touched.frame);
         let open = open.checked_sub(1).filter(|open| {
             let frame = &self.frames[*open];
-            !frame.is_packed && frame.bytes.len() + payload.len() <= HEAD_BYTES + bytes_max
+            !frame.is_packed && payloads.first().is_some_and(|payload| has_room(frame, payload))
         });
         let frame = match open {
             Some(open) => &mut self.frames[open],
             None => self.begin_frame(partition, false),
         };
-        let before = frame.bytes.len();
-        frame::put_record(payload, &mut frame.bytes);
-        frame.count += 1;
-        self.bytes += frame.bytes.len() - before;
+        let (bytes_before, count_before) = (frame.bytes.len(), frame.count);
+        for payload in payloads {
+            if frame.count > count_before && !has_room(frame, payload) {
+                break;
+            }
+            frame::put_record(payload, &mut frame.bytes);
+            frame.count += 1;
+        }
+        let taken = (frame.count - count_before) as usize;
+        self.bytes += frame.bytes.len() - bytes_before;
+        taken
     }
 
     /// Takes a copy of a packed batch.
@@ -214,6 +236,18 @@ struct Line {
     ends: Vec<usize>,
 }
 
+impl Line {
+    /// Puts a frame behind the others. The first goes without a copy where its memory is as good as the line's: a producer
+    /// that is alone, and the line, lend each other theirs.
+    fn put(&mut self, frame: &mut Vec<u8>) {
+        if self.bytes.is_empty() && self.bytes.capacity() <= frame.capacity() {
+            mem::swap(&mut self.bytes, frame);
+        } else {
+            self.bytes.extend_from_slice(frame);
+        }
+    }
+}
+
 impl Pending {
     /// `next` are the partitions' next offsets, `batches` the identified ones that are in the log already.
     pub fn new(next: Vec<u64>, batches: Batches) -> Self {
@@ -237,7 +271,7 @@ impl Pending {
             }
             self.next[partition] += u64::from(frame.count);
             frame::set_base(&mut frame.bytes, base);
-            self.line.bytes.extend_from_slice(&frame.bytes);
+            self.line.put(&mut frame.bytes);
         }
         self.line.ends.push(self.line.bytes.len());
         Ok(self.published)
@@ -377,8 +411,7 @@ impl Run {
 
 impl Places {
     /// Learns of submissions that were given tickets from this one on.
-    pub(crate) fn submitted(&mut self, Ticket(ticket): Ticket, Partition(partition): Partition, count: u32) {
-        let count = u64::from(count);
+    pub(crate) fn submitted(&mut self, Ticket(ticket): Ticket, Partition(partition): Partition, count: u64) {
         match self.runs.back_mut() {
             Some(run) if self.unassigned > 0 && run.partition == partition => run.count += count,
             _ => {

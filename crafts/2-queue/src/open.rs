@@ -151,7 +151,7 @@ pub enum OpenError {
         reads: u8,
     },
     /// A form of the log that keeps nothing to hold its records against.
-    #[error("{}: this form of the log cannot be verified", path.display())]
+    #[error("{}: there are no segments here, and no other form of the log can be verified", path.display())]
     NotVerifiable {
         /// The directory.
         path: PathBuf,

@@ -92,10 +92,23 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> QueueProducer<S, C, G, T> {
         Ok(self.submitted)
     }
 
+    fn take_all(&mut self, partition: Partition, payloads: &[&[u8]]) -> Result<Ticket, LogError> {
+        let largest = payloads.iter().map(|payload| payload.len()).max().unwrap_or_default();
+        if largest > RECORD_BYTES_MAX {
+            return Err(LogError::RecordTooLarge { bytes: largest, bytes_max: RECORD_BYTES_MAX });
+        }
+        self.admit(partition, payloads.iter().map(|payload| payload.len()).sum(), false)?;
+        self.own.batch.push_all(partition, payloads);
+        let count = payloads.len() as u64;
+        self.own.places.submitted(Ticket(self.submitted.0 + 1), partition, count);
+        self.submitted.0 += count;
+        Ok(self.submitted)
+    }
+
     fn take_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
         self.admit(partition, batch.bytes().len(), true)?;
         self.own.batch.push_packed(partition, batch);
-        self.own.places.submitted(Ticket(self.submitted.0 + 1), partition, batch.len());
+        self.own.places.submitted(Ticket(self.submitted.0 + 1), partition, batch.len().into());
         self.submitted.0 += u64::from(batch.len());
         Ok(self.submitted)
     }
@@ -170,6 +183,15 @@ impl<S: Store, C: Commit, G: Groups, T: Transfer> Producer for QueueProducer<S, 
 
     fn submit(&mut self, record: NewRecord<'_>) -> Result<Ticket, LogError> {
         self.take(record).inspect_err(|_| self.own.batch.refuse(&mut self.own.places))
+    }
+
+    fn submit_all(&mut self, partition: Partition, payloads: &[&[u8]]) -> Result<Ticket, LogError> {
+        // An identified batch is one frame: whether it takes a record shows only when the one before it is in.
+        if payloads.is_empty() || self.own.batch.is_identified() {
+            let mut payloads = payloads.iter();
+            return payloads.try_fold(Ticket(0), |_, payload| self.submit(NewRecord { partition, payload }));
+        }
+        self.take_all(partition, payloads)
     }
 
     fn submit_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {

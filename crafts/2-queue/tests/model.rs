@@ -20,7 +20,8 @@ use std::time::Duration;
 enum Step {
     Submit(Vec<u8>),
     Flush,
-    /// Several at once, packed by who sends them; or by an identified producer, so many times.
+    /// Several at once; or packed by who sends them; or by an identified producer, so many times.
+    Several(Vec<Vec<u8>>),
     Packed(Vec<Vec<u8>>),
     Identified {
         batch: Vec<Vec<u8>>,
@@ -41,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => payload().prop_map(Step::Submit),
         3 => Just(Step::Flush),
+        2 => vec(payload(), 1..6).prop_map(Step::Several),
         1 => vec(payload(), 1..6).prop_map(Step::Packed),
         1 => (vec(payload(), 1..6), 1..4_usize).prop_map(|(batch, times)| Step::Identified { batch, times }),
         3 => (0..1100_u64, 0..9_usize, 0..600_usize)
@@ -117,6 +119,12 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(writer.flush(), Ok(()));
                 model.flush();
                 flushed = submitted;
+            }
+            Step::Several(batch) => {
+                submitted += batch.len() as u64;
+                let all: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+                prop_assert_eq!(writer.submit_all(FIRST, &all), Ok(Ticket(submitted)));
+                model.waiting.extend(batch);
             }
             Step::Packed(batch) => {
                 submitted += batch.len() as u64;

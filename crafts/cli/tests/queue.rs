@@ -194,5 +194,11 @@ fn verify_names_file_and_byte_of_what_is_damaged_and_not_while_somebody_writes()
         (done.status.code(), (), text(&done.stderr))
     };
     assert_eq!(code, Some(1));
-    assert!(said.contains("there is no log here"), "{said}");
+    assert_eq!(said.matches("there is no log here").count(), 1, "{said}");
+
+    let of_another_form = tempfile::tempdir().unwrap();
+    std::fs::write(of_another_form.path().join("lock"), "").unwrap();
+    let done = output(&["queue", "verify", of_another_form.path().to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(1), "nothing was held against anything");
+    assert!(text(&done.stderr).contains("there are no segments here"), "{}", text(&done.stderr));
 }

@@ -181,6 +181,13 @@ impl Producer for MeteredProducer {
         Ok(ticket)
     }
 
+    fn submit_all(&mut self, partition: Partition, payloads: &[&[u8]]) -> Result<Ticket, LogError> {
+        let ticket = self.inner.submit_all(partition, payloads)?;
+        self.records += payloads.len() as u64;
+        self.samples += payloads.iter().map(|payload| BatchView::peek_len(payload) as u64).sum::<u64>();
+        Ok(ticket)
+    }
+
     fn submit_packed(&mut self, partition: Partition, batch: &PackedRecords<'_>) -> Result<Ticket, LogError> {
         let ticket = self.inner.submit_packed(partition, batch)?;
         self.records += u64::from(batch.len());

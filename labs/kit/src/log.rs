@@ -14,6 +14,8 @@ mod duplicates;
 
 mod groups;
 
+mod readers;
+
 mod rig;
 
 mod segments;

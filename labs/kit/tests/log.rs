@@ -70,6 +70,7 @@ fn what_is_counted_shows_the_step() {
         (2, "syncs_per_thousand_messages", 0.6),
         (3, "bytes_read_to_open_a_log", 0.2),
         (4, "syncs_per_thousand_messages", 0.05),
+        (5, "messages_read_twice", 0.1),
         (6, "bytes_written_per_record", 0.6),
     ] {
         let slot = phase(number);
@@ -78,4 +79,14 @@ fn what_is_counted_shows_the_step() {
         assert!(after <= before * at_most, "{name}: {before} before phase {number}, {after} in it");
         assert_eq!((counter.mine)().unwrap(), after, "{name} of the type itself");
     }
+}
+
+#[test]
+fn a_batch_in_files_costs_a_sync_a_message_and_one_more() {
+    let _alone = alone();
+    let slot = phase(1);
+    let counter = slot.counters_of(1).find(|counter| counter.name == "syncs_per_message_of_a_batch").unwrap();
+    let (before, after) = ((counter.of_phase)(0).unwrap(), (counter.of_phase)(1).unwrap());
+    assert!(before <= 0.0, "a list in memory syncs nothing");
+    assert!(after > 1.0 && after < 1.1, "{after}");
 }

@@ -142,7 +142,7 @@ fn every_verdict_says_what_happened_and_what_to_do_next() {
 fn a_count_is_held_against_the_count_before() {
     let judged = |previous: f64, mine: f64, reference: f64| {
         let counter = "allocations_per_body".to_owned();
-        count(&Counted { counter, previous, mine, reference }, 0.1)
+        count(&Counted { counter, previous, mine, reference }, 0.1, Of::Previous)
     };
     assert_eq!(judged(40.0, 0.0, 0.0).verdict, Verdict::Passed);
     assert_eq!(judged(40.0, 4.0, 0.0).verdict, Verdict::Passed, "as many as allowed are allowed");
@@ -155,4 +155,21 @@ fn a_count_is_held_against_the_count_before() {
     let missed = judged(40.0, 40.0, 5.0);
     assert_eq!(missed.verdict, Verdict::NotMeasurable, "what the reference misses is asked of nobody");
     assert_eq!(judged(40.0, f64::NAN, 0.0).verdict, Verdict::NotYet, "what is no number is not enough");
+}
+
+#[test]
+fn a_count_of_what_was_not_done_before_is_held_against_the_reference() {
+    let judged = |mine: f64| {
+        let counter = "syncs_per_message".to_owned();
+        count(&Counted { counter, previous: 0.0, mine, reference: 1.0 }, 1.5, Of::Reference)
+    };
+    assert_eq!(
+        judged(1.5).words,
+        "Passed: 1.50 syncs per message. The reference comes to 1.00, and 1.50 are allowed."
+    );
+    assert_eq!(
+        judged(2.0).words,
+        "Not yet: 2.00 syncs per message, where 1.50 are allowed. The reference comes to 1.00. It is right already; the \
+         next hint says where to look."
+    );
 }

@@ -43,6 +43,9 @@ struct Arguments {
     /// Where the log is kept
     #[arg(long)]
     dir: PathBuf,
+    /// The log drops its oldest segment once it is larger
+    #[arg(long)]
+    retention_bytes: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn queue(arguments: &Arguments) -> Result<()> {
         let tally = |_: &QueueSetup<'_>| Ok(Arc::new(TallyLog::new(Arc::new(Taken::default()))) as _);
         config.slots.queue.push(Choice::new(TALLY, "counts and forgets", Arc::new(tally)));
     }
+    config.log.retention_bytes_max = arguments.retention_bytes;
     let node = Node::start(&config).map_err(|why| anyhow!("{why}"))?;
     listening(node.addr().port())?;
     // Until it is killed.

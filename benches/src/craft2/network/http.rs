@@ -2,9 +2,10 @@
 
 use super::{
     super::{
-        loads::{LAST, MESSAGE_BYTES, PACKED},
+        loads::{LAST, MESSAGE_BYTES, PACKED, RAW},
         slice::Figures,
         subject::{Messages, Setting, Subject},
+        work::{FILL_BYTES, RETENTION_BYTES, raw},
     },
     Stand, WARM_UP_S,
     client::{self, Pace, Protocol},
@@ -33,17 +34,48 @@ const MESSAGES_A_COMMIT: usize = 100;
 const FETCHED: u64 = 10_000;
 
 pub(super) fn produce(stand: &Stand<'_>) -> Result<Figures> {
-    posted(stand, LAST, "disk", 1000, Pace { in_flight: IN_FLIGHT, seconds: stand.seconds, units: 1000.0 })
+    posted(
+        stand,
+        LAST,
+        &[],
+        "disk",
+        1000,
+        Pace { in_flight: IN_FLIGHT, seconds: stand.seconds, units: 1000.0 },
+    )
 }
 
-/// In requests: that is what the engine is asked for.
+/// In requests: that is what the engine is asked for. The log has gone through its files before, as one has that has run
+/// for a while: what is looked at is not how a file system gives out new blocks.
 pub(super) fn produce_100(stand: &Stand<'_>, what: &str) -> Result<Figures> {
-    let ack = if what == LAST { "disk" } else { "memory" };
-    posted(stand, what, ack, 100, Pace { in_flight: SMALL_IN_FLIGHT, seconds: stand.seconds, units: 1.0 })
+    let pace = Pace { in_flight: SMALL_IN_FLIGHT, seconds: stand.seconds, units: 1.0 };
+    match what {
+        RAW => raw(stand.dir, SMALL_IN_FLIGHT * 100 * MESSAGE_BYTES, SMALL_IN_FLIGHT, stand.seconds),
+        LAST => {
+            let dir = stand.dir.join("queue");
+            fs::create_dir(&dir)?;
+            let setting = Setting { retention_bytes_max: Some(RETENTION_BYTES), ..Setting::default() };
+            Subject::open(LAST, &dir, &setting)?.fill(&Messages::new(stand.seed), FILL_BYTES, 1000)?;
+            let retention = ["--retention-bytes".to_owned(), RETENTION_BYTES.to_string()];
+            posted(stand, what, &retention, "disk", 100, pace)
+        }
+        _ => posted(stand, what, &[], "memory", 100, pace),
+    }
 }
 
-fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, pace: Pace) -> Result<Figures> {
-    let server = start(stand, what)?;
+fn posted(
+    stand: &Stand<'_>,
+    what: &str,
+    arguments: &[String],
+    ack: &str,
+    messages: usize,
+    pace: Pace,
+) -> Result<Figures> {
+    let held = || -> Result<f64> {
+        let subject = Subject::open(LAST, &stand.dir.join("queue"), &Setting::default())?;
+        Ok(subject.log.bounds(Partition(0))?.end.0 as f64)
+    };
+    let before = if stand.dir.join("queue").exists() { held()? } else { 0.0 };
+    let server = start(stand, what, arguments)?;
     let socket = server.connect()?;
     let post = Requests::post(&Messages::new(stand.seed), messages, ack);
     let (_, mut answered) = client::run(&socket, &post, Pace { seconds: WARM_UP_S, ..pace })?;
@@ -55,8 +87,7 @@ fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, pace: Pace)
     // It is killed, and what it has acknowledged must be there.
     drop(server);
     if what == LAST {
-        let subject = Subject::open(LAST, &stand.dir.join("queue"), &Setting::default())?;
-        let found = subject.log.bounds(Partition(0))?.end.0 as f64;
+        let found = held()? - before;
         let acknowledged = answered / pace.units * messages as f64;
         ensure!(found >= acknowledged, "{acknowledged} messages were acknowledged, the log has {found}");
         figures.insert("acknowledged".to_owned(), acknowledged);
@@ -65,9 +96,9 @@ fn posted(stand: &Stand<'_>, what: &str, ack: &str, messages: usize, pace: Pace)
     Ok(figures)
 }
 
-fn start(stand: &Stand<'_>, what: &str) -> Result<Server> {
+fn start(stand: &Stand<'_>, what: &str, arguments: &[String]) -> Result<Server> {
     let mut command = Command::new(&stand.programs.queue_server);
-    command.args(["--what", what, "--dir"]).arg(stand.dir);
+    command.args(["--what", what, "--dir"]).arg(stand.dir).args(arguments);
     Server::ours(command)
 }
 
@@ -79,7 +110,7 @@ pub(super) fn fetch(stand: &Stand<'_>, what: &str) -> Result<Figures> {
     let subject = Subject::open(LAST, &dir, &Setting { codec, ..Setting::default() })?;
     subject.fill(&Messages::new(stand.seed), LOG_BYTES, MESSAGES_A_COMMIT)?;
     drop(subject);
-    let server = start(stand, LAST)?;
+    let server = start(stand, LAST, &[])?;
     let socket = server.connect()?;
     let gets = Requests::gets(LOG_BYTES / MESSAGE_BYTES as u64 / FETCHED);
     let wire = checked(&socket, &gets, 3)?;

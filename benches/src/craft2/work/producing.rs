@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        loads::MESSAGE_BYTES,
+        loads::{MESSAGE_BYTES, RAW},
         slice::{Figures, Task},
         subject::{Messages, Setting, Subject, settle, submit},
     },
@@ -22,9 +22,9 @@ use std::{
 };
 
 /// What the log drops is older: it goes through its files once before the clock starts.
-const RETENTION_BYTES: u64 = 256 << 20;
+pub(in super::super) const RETENTION_BYTES: u64 = 256 << 20;
 /// And so much more, so that it has begun to use them again.
-const FILL_BYTES: u64 = RETENTION_BYTES + (128 << 20);
+pub(in super::super) const FILL_BYTES: u64 = RETENTION_BYTES + (128 << 20);
 /// The first phase whose files are used again; those before it would be filled for nothing.
 const RECYCLES: u32 = 3;
 
@@ -55,7 +55,7 @@ impl Shape {
 
 pub(super) fn measure(task: &Task) -> Result<Figures> {
     let shape = Shape::of(&task.load)?;
-    if task.subject == "raw" {
+    if task.subject == RAW {
         return raw(&task.dir, shape.turn() * MESSAGE_BYTES, shape.turn(), task.seconds);
     }
     let messages = Messages::new(task.seed);
@@ -126,7 +126,7 @@ pub(in super::super) fn rates(messages: f64, seconds: f64, latencies_us: &mut [f
 }
 
 /// Writes of so many bytes, each synced, into a file that has its blocks.
-pub(super) fn raw(dir: &Path, bytes: usize, messages: usize, seconds: f64) -> Result<Figures> {
+pub(in super::super) fn raw(dir: &Path, bytes: usize, messages: usize, seconds: f64) -> Result<Figures> {
     const FILE_BYTES: u64 = 64 << 20;
     let file = File::options().create(true).truncate(true).write(true).open(dir.join("raw"))?;
     for mib in 0..FILE_BYTES >> 20 {

@@ -1,5 +1,6 @@
 //! Who writes and who syncs, on a disk in memory.
 
+use super::UNWRITTEN_BYTES;
 use crate::{FileLog, LogConfig, sim::SimDisk};
 use contracts::queue::{Ack, Log, LogError, NewRecord, Offset, Partition, Producer, Ticket};
 use std::{sync::mpsc, thread, time::Duration};
@@ -29,6 +30,20 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("waited in vain until {what}");
+}
+
+#[test]
+fn a_long_line_is_written_at_a_flush_and_a_short_one_when_somebody_waits() {
+    let (log, disk) = log();
+    let (before, mut producer) = (disk.syncs(), log.producer(Ack::Disk).unwrap());
+    submit(&mut *producer, b"x").unwrap();
+    producer.flush().unwrap();
+    assert_eq!(log.bounds(FIRST).unwrap().end, Offset(0));
+    submit(&mut *producer, &vec![0; UNWRITTEN_BYTES]).unwrap();
+    producer.flush().unwrap();
+    assert_eq!((log.bounds(FIRST).unwrap().end, disk.syncs()), (Offset(2), before));
+    waited(&mut *producer, 2);
+    assert_eq!(disk.syncs(), before + 1);
 }
 
 #[test]

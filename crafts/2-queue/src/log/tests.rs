@@ -3,7 +3,7 @@
 use crate::{FileLog, LogConfig, OpenError, Recovery, open::PARTITIONS_MAX, sim::SimDisk};
 use contracts::{
     limits::RECORD_BYTES_MAX,
-    queue::{Ack, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Records, Ticket},
+    queue::{Ack, FetchLimit, Log, LogError, NewRecord, Offset, Partition, Placed, Records, Ticket},
 };
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -43,7 +43,36 @@ fn a_record_over_the_bound_is_refused_and_leaves_no_trace() {
     let refused = producer.submit(NewRecord { partition: FIRST, payload: &payload });
     let (bytes, bytes_max) = (payload.len(), RECORD_BYTES_MAX);
     assert_eq!(refused, Err(LogError::RecordTooLarge { bytes, bytes_max }));
+    assert_eq!(producer.submit_all(FIRST, &[b"x", &payload]), refused, "nor does what comes with it");
     assert_eq!(producer.submit(NewRecord { partition: FIRST, payload: &payload[1..] }), Ok(Ticket(1)));
+}
+
+#[test]
+fn records_that_are_submitted_together_lie_as_if_each_had_come_by_itself() {
+    let (log, _) = open(&SimDisk::new(1), 1).unwrap();
+    let mut producer = log.producer(log.ack_max()).unwrap();
+    // More than one frame takes, and one record among them that no frame would share.
+    let length = |n: u64| if n == 333 { 300_000 } else { 1000 + n };
+    let payloads: Vec<Vec<u8>> =
+        (0..700).map(|n: u64| vec![n.to_le_bytes()[0]; usize::try_from(length(n)).unwrap()]).collect();
+    let all: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+    let asked = Partition(1);
+    let nowhere = LogError::NoSuchPartition { asked, partitions: 1 };
+    assert_eq!(producer.submit_all(asked, &all), Err(nowhere));
+    assert_eq!(producer.submit_all(FIRST, &all[..350]), Ok(Ticket(350)));
+    assert_eq!(producer.submit_all(FIRST, &[]), Ok(Ticket(0)));
+    assert_eq!(producer.submit_all(FIRST, &all[350..]), Ok(Ticket(700)));
+    assert_eq!(producer.wait(Ticket(700), PATIENCE), Ok(Ticket(700)));
+    let (mut found, mut records, mut placed) = (Vec::new(), Records::new(), Vec::new());
+    while found.len() < 700 {
+        log.fetch(FIRST, Offset(found.len() as u64), FetchLimit::default(), &mut records).unwrap();
+        assert!(!records.is_empty());
+        found.extend(records.iter().map(|(_, payload)| payload.to_vec()));
+    }
+    assert!(found == payloads);
+    producer.placed(&mut placed);
+    let its = |placed: &Placed| (placed.ticket.0, placed.offset.0);
+    assert!(placed.iter().map(its).eq((0..700).map(|offset| (offset + 1, offset))));
 }
 
 #[test]

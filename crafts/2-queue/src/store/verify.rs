@@ -21,6 +21,9 @@ use std::{path::PathBuf, sync::Arc};
 pub(super) fn verify(disk: &dyn Disk) -> Result<Verified, OpenError> {
     let names = disk.list().map_err(|e| io_error(&disk.path(""), e))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::number_of(name)).collect();
+    if numbers.is_empty() {
+        return Err(OpenError::NotVerifiable { path: disk.path("") });
+    }
     numbers.sort_unstable();
     let mut found = Finding { verified: Verified::default(), next: None, starts: None };
     let opened = numbers.into_iter().map(|number| found.open(disk, number));

@@ -1,7 +1,7 @@
 //! `craft queue verify`: a log's files, every checksum.
 
 use crate::style::{Tone, out, paint, say};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use queue::{Damage, FileLog, Verified};
 use serde_json::json;
@@ -16,7 +16,8 @@ pub(super) struct VerifyArgs {
 
 /// A line for each damage; exit code 1 if there is any. A torn tail is none: nobody was told that it is safe.
 pub(super) fn run(json: bool, args: &VerifyArgs) -> Result<ExitCode> {
-    let found = FileLog::verify(&args.dir)?;
+    // The error tells its source itself.
+    let found = FileLog::verify(&args.dir).map_err(|error| anyhow!("{error}"))?;
     if json {
         out!("{}", to_json(&found));
     } else {

@@ -1,6 +1,9 @@
 //! What a log costs, counted on a disk in memory: the same on every machine.
 
-use super::rig::{FIRST, Rig, SEGMENT_BYTES, producer, settle, submit};
+use super::{
+    readers::messages_read_twice,
+    rig::{FIRST, Rig, SEGMENT_BYTES, producer, settle, submit},
+};
 use crate::{
     check::Unmet,
     count::{Count, Counter},
@@ -9,7 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 use contracts::{
     http::{Body, Handler, Request, Response},
     ingest::Shutdown,
-    queue::{Ack, FetchLimit, Log, Offset, Records},
+    queue::{Ack, FetchLimit, Log, Offset, Records, Ticket},
 };
 use platform::routes::{
     Router,
@@ -24,6 +27,12 @@ pub(super) fn counters<L: Open>() -> Vec<Counter> {
     let counter = |name, phases, mine: Count, of_phase| Counter { name, phases, mine, of_phase };
     vec![
         counter(
+            "syncs_per_message_of_a_batch",
+            1..=1,
+            || syncs_per_message_of_a_batch(L::open_on),
+            |phase| syncs_per_message_of_a_batch(open_of(phase)),
+        ),
+        counter(
             "syncs_per_thousand_messages",
             2..=4,
             || syncs_per_thousand_messages(L::open_on),
@@ -34,6 +43,12 @@ pub(super) fn counters<L: Open>() -> Vec<Counter> {
             3..=3,
             || bytes_read_to_open(L::open_on),
             |phase| bytes_read_to_open(open_of(phase)),
+        ),
+        counter(
+            "messages_read_twice",
+            5..=5,
+            || messages_read_twice(L::open_on),
+            |phase| messages_read_twice(open_of(phase)),
         ),
         counter(
             "bytes_written_per_record",
@@ -53,6 +68,25 @@ pub(super) fn counters<L: Open>() -> Vec<Counter> {
 fn open_of(phase: u32) -> OpenOn {
     let at = usize::try_from(phase).unwrap_or(usize::MAX).min(PHASES.len() - 1);
     PHASES[at].open_on
+}
+
+/// Of a producer that flushes a hundred messages at a time, at the strongest acknowledgement that the log gives.
+fn syncs_per_message_of_a_batch(open: OpenOn) -> Result<f64> {
+    const MESSAGES: u32 = 100;
+    const BATCHES: u32 = 10;
+    let rig = Rig::new(open);
+    let log = rig.log().map_err(said)?;
+    let mut producer = producer(&log, log.ack_max()).map_err(said)?;
+    let before = rig.disk.counts().syncs;
+    for _ in 0..BATCHES {
+        let mut last = Ticket(0);
+        for number in 0..MESSAGES {
+            last = submit(&mut *producer, FIRST, &number.to_le_bytes()).map_err(said)?;
+        }
+        settle(&mut *producer, last, "a hundred messages, a flush, and a wait").map_err(said)?;
+    }
+    let syncs = rig.disk.counts().syncs - before;
+    Ok(as_f64(syncs) / f64::from(MESSAGES * BATCHES))
 }
 
 /// Of 64 producers that send a message each and then wait for it, again and again. One thread does all of it: first all
@@ -207,11 +241,11 @@ fn sample(number: u32) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn as_f64(count: u64) -> f64 {
+pub(super) fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
-fn said(unmet: Unmet) -> anyhow::Error {
+pub(super) fn said(unmet: Unmet) -> anyhow::Error {
     match unmet {
         Unmet::Broken(feedback) => {
             anyhow!("{}: expected {}, observed {}", feedback.sent, feedback.expected, feedback.observed)

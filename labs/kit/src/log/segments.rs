@@ -96,8 +96,10 @@ fn found_in_the_middle(open: OpenOn) -> Check {
         let found = fetch(&log, FIRST, at as u64, 1).must(&sent)?;
         let read = rig.disk.counts().read_bytes - before;
         ensure(found == [(at as u64, record(at))], &sent, "this record", "another")?;
-        let expected = format!("less is read than a segment of {SEGMENT_BYTES} bytes");
-        ensure(read < SEGMENT_BYTES, &sent, &expected, format!("{read} bytes are"))?;
+        // A fetch reads more at once than the frame that it looks for, but it begins near it.
+        let most = SEGMENT_BYTES * 3 / 4;
+        let expected = format!("{most} bytes are read at most, of a segment of {SEGMENT_BYTES}");
+        ensure(read <= most, &sent, &expected, format!("{read} bytes are"))?;
     }
     Ok(())
 }
@@ -160,7 +162,8 @@ fn drops_the_oldest(open: OpenOn) -> Check {
     let log = filled(&rig, RECORDS)?;
     let sent = "700 records of 1000 bytes that nobody reads, to a log that may have four segments of 64 KiB";
     let start = usize::try_from(bounds(&log, FIRST)?.start.0).unwrap_or(usize::MAX);
-    ensure(start > 0 && start < RECORDS, sent, "the oldest are gone", format!("it begins at {start}"))?;
+    let expected = "the oldest are gone: there is too much whenever one more segment is begun";
+    ensure(start > 0 && start < RECORDS, sent, expected, format!("it begins at {start}"))?;
     let expected: Vec<_> = (start as u64..).zip(records(start, RECORDS)).collect();
     ensure(all(&log, FIRST)? == expected, sent, "all others are there as they were", "they are not")?;
     let below = fetch(&log, FIRST, start as u64 - 1, 1);
@@ -190,7 +193,12 @@ fn full_of_unread(open: OpenOn) -> Check {
     expect(sent, LogError::Full, refused)?;
     let bytes = total(&rig.disk.seen());
     let allowed = 5 * SEGMENT_BYTES;
-    ensure(bytes <= allowed, sent, &format!("its files have {allowed} bytes at most"), format!("{bytes}"))?;
+    ensure(
+        bytes <= allowed,
+        sent,
+        &format!("its files, indexes and all, have {allowed} bytes at most"),
+        format!("{bytes}"),
+    )?;
     let log_start = bounds(&log, FIRST)?.start.0;
     ensure(log_start == 0, sent, "nothing is dropped", format!("it begins at {log_start}"))?;
     let first = fetch(&log, FIRST, 0, 1).must(sent)?;

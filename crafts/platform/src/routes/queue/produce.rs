@@ -30,6 +30,10 @@ use std::{
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much is taken from requests that came together before it is flushed, more of them or not.
 const FLUSH_BYTES: usize = 1 << 20;
+/// A query that is longer is read each time.
+const QUERY_BYTES_KEPT: usize = 256;
+/// Records of a body for which there is room before they are counted.
+const GUESS_MAX: usize = 4096;
 /// Room for unpacking that a thread keeps.
 const ROOM_BYTES_KEPT: usize = 1 << 20;
 /// Requests of one thread that wait for their records to be safe. Beyond: 503 `queue_full`.
@@ -46,12 +50,14 @@ pub(super) struct Clerk {
     answers: Vec<(u64, Response)>,
     /// For unpacking a batch; kept for its memory.
     room: Vec<u8>,
+    /// A query, and what it asks for.
+    last: Option<(String, Asked)>,
 }
 
 impl Clerk {
     pub(super) fn new(log: Arc<dyn Log>, draining: Shutdown) -> Self {
         let desks = [Ack::Memory, Ack::Os, Ack::Disk].map(Desk::new);
-        Self { log, draining, desks, waker: None, answers: Vec::new(), room: Vec::new() }
+        Self { log, draining, desks, waker: None, answers: Vec::new(), room: Vec::new(), last: None }
     }
 
     /// Answers one request, and waits for it.
@@ -75,7 +81,7 @@ impl Clerk {
             let message = "this queue is stopping and takes no more records";
             return Err(ApiError::new(503, "draining", message).retry_after(1));
         }
-        let asked = Asked::of(request, self.log.partitions())?;
+        let asked = self.asked(request)?;
         let records = Records::of(request, &mut self.room)?;
         let at = self.desks.iter().position(|desk| desk.ack == asked.ack).unwrap_or_default();
         let desk = &mut self.desks[at];
@@ -84,6 +90,20 @@ impl Clerk {
         self.room.clear();
         self.room.shrink_to(ROOM_BYTES_KEPT);
         Ok(())
+    }
+
+    /// What a request asks for. An agent asks for the same with each, so that what the last one asked for is kept.
+    fn asked(&mut self, request: &Request<'_>) -> Result<Asked, ApiError> {
+        if let Some((query, asked)) = &self.last
+            && query == request.query
+        {
+            return Ok(*asked);
+        }
+        let asked = Asked::of(request, self.log.partitions())?;
+        if asked.identity.is_none() && request.query.len() <= QUERY_BYTES_KEPT {
+            self.last = Some((request.query.to_owned(), asked));
+        }
+        Ok(asked)
     }
 }
 
@@ -118,6 +138,7 @@ impl Deferred for Clerk {
 }
 
 /// What the parameters say.
+#[derive(Clone, Copy)]
 struct Asked {
     partition: Partition,
     ack: Ack,
@@ -164,8 +185,8 @@ fn partition_of_client(client: &str, partitions: u32) -> Result<Partition, ApiEr
 /// The records of a body, all of which have been looked at.
 enum Records<'b> {
     One(&'b [u8]),
-    /// Each `length u32 · payload`.
-    Framed(&'b [u8]),
+    /// Of a body that is framed.
+    Several(Vec<&'b [u8]>, usize),
     Packed(PackedRecords<'b>),
 }
 
@@ -173,7 +194,9 @@ impl<'b> Records<'b> {
     fn of(request: &Request<'b>, room: &'b mut Vec<u8>) -> Result<Self, ApiError> {
         let body = request.body;
         match request.header_bytes("content-type") {
-            Some(kind) if kind == RECORDS.as_bytes() => check_framed(body).map(|()| Self::Framed(body)),
+            Some(kind) if kind == RECORDS.as_bytes() => {
+                framed(body).map(|payloads| Self::Several(payloads, body.len()))
+            }
             Some(kind) if kind == PACKED.as_bytes() => {
                 PackedRecords::open(body, room).map(Self::Packed).map_err(bad_packed)
             }
@@ -184,7 +207,8 @@ impl<'b> Records<'b> {
     /// Bytes that a producer will hold of it, or a few more.
     fn bytes(&self) -> usize {
         match self {
-            Self::One(body) | Self::Framed(body) => body.len(),
+            Self::One(body) => body.len(),
+            Self::Several(_, bytes) => *bytes,
             Self::Packed(batch) => batch.bytes().len(),
         }
     }
@@ -195,11 +219,11 @@ impl<'b> Records<'b> {
     /// Those of the log, and whether records before may have been taken.
     fn submit(&self, producer: &mut dyn Producer, to: Partition) -> Result<Tickets, (LogError, bool)> {
         match self {
-            Self::One(payload) => submit_all(producer, to, std::iter::once(*payload)),
-            Self::Framed(body) => submit_all(producer, to, framed(body)),
+            Self::One(payload) => submit_all(producer, to, &[payload]),
+            Self::Several(payloads, _) => submit_all(producer, to, payloads),
             Self::Packed(batch) => {
                 let last = producer.submit_packed(to, batch).map_err(|e| (e, batch.len() > 1))?;
-                Ok(Tickets { first: Ticket((last.0 + 1).saturating_sub(batch.len().into())), last })
+                Ok(Tickets::upto(last, batch.len().into()))
             }
         }
     }
@@ -212,39 +236,39 @@ struct Tickets {
     last: Ticket,
 }
 
-fn submit_all<'b>(
+impl Tickets {
+    fn upto(last: Ticket, count: u64) -> Self {
+        Self { first: Ticket((last.0 + 1).saturating_sub(count)), last }
+    }
+}
+
+/// The first of them by itself: whether anything was taken is seen by whether that one was.
+fn submit_all(
     producer: &mut dyn Producer,
     partition: Partition,
-    payloads: impl Iterator<Item = &'b [u8]>,
+    payloads: &[&[u8]],
 ) -> Result<Tickets, (LogError, bool)> {
-    let (mut first, mut last) = (None, Ticket(0));
-    for payload in payloads {
-        last = producer.submit(NewRecord { partition, payload }).map_err(|e| (e, first.is_some()))?;
-        first = first.or(Some(last));
+    let Some((payload, others)) = payloads.split_first() else { return Ok(Tickets::upto(Ticket(0), 0)) };
+    let mut last = producer.submit(NewRecord { partition, payload }).map_err(|e| (e, false))?;
+    if !others.is_empty() {
+        last = producer.submit_all(partition, others).map_err(|e| (e, true))?;
     }
-    Ok(Tickets { first: first.unwrap_or(Ticket(1)), last })
+    Ok(Tickets::upto(last, payloads.len() as u64))
 }
 
-/// The records of a body that is framed, up to where it is not any more.
-fn framed(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let payload = payload_at(body, at)?;
-        at += 4 + payload.len();
-        Some(payload)
-    })
-}
-
-fn check_framed(body: &[u8]) -> Result<(), ApiError> {
-    let mut at = 0;
-    for payload in framed(body) {
+/// The records of a framed body: each `length u32 · payload`.
+fn framed(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
+    // As many as there are if all are as long as the first.
+    let guess = payload_at(body, 0).map_or(0, |first| body.len() / (4 + first.len()));
+    let (mut payloads, mut at) = (Vec::with_capacity(guess.min(GUESS_MAX)), 0);
+    while at < body.len() {
+        let payload = payload_at(body, at)
+            .ok_or_else(|| ApiError::bad_input("bad_records", at, "this record is cut short"))?;
         check_bytes(payload.len())?;
+        payloads.push(payload);
         at += 4 + payload.len();
     }
-    if at < body.len() {
-        return Err(ApiError::bad_input("bad_records", at, "this record is cut short"));
-    }
-    Ok(())
+    Ok(payloads)
 }
 
 fn check_bytes(bytes: usize) -> Result<(), ApiError> {
@@ -269,10 +293,10 @@ struct Desk {
     unflushed_bytes: usize,
     /// In the order of their tickets.
     waiting: VecDeque<Waiting>,
-    /// Where records came to lie that nobody has been told of yet, in the order of their tickets.
-    placed: VecDeque<Placed>,
-    /// For fetching those.
-    fetched: Vec<Placed>,
+    /// Where records came to lie, in the order of their tickets.
+    placed: Vec<Placed>,
+    /// How many of the first of those somebody has been told of.
+    told: usize,
 }
 
 /// A request whose records are in the log's hands.
@@ -290,8 +314,8 @@ impl Desk {
             producer: None,
             unflushed_bytes: 0,
             waiting: VecDeque::new(),
-            placed: VecDeque::new(),
-            fetched: Vec::new(),
+            placed: Vec::new(),
+            told: 0,
         }
     }
 
@@ -384,8 +408,8 @@ impl Desk {
             Ok(settled) => settled,
             Err(e) => return self.give_up(&e, answers),
         };
-        producer.placed(&mut self.fetched);
-        self.placed.extend(self.fetched.drain(..));
+        self.placed.drain(..std::mem::take(&mut self.told));
+        producer.placed(&mut self.placed);
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.tickets.last <= settled) {
             answers.push((waiting.number, self.answer_to(&waiting)));
         }
@@ -399,18 +423,20 @@ impl Desk {
     /// Where the records of a request lie. They are neighbours, unless the log has let others in between.
     fn answer_to(&mut self, waiting: &Waiting) -> Response {
         let Waiting { partition, tickets: Tickets { first, last }, .. } = *waiting;
+        let untold = &self.placed[self.told..];
         // What lies before it was given up.
-        while self.placed.pop_front_if(|placed| placed.ticket < first).is_some() {}
-        let count = self.placed.partition_point(|placed| placed.ticket <= last);
-        let offset = self.placed.front().filter(|_| count > 0).map_or(0, |placed| placed.offset.0);
-        let mut body = format!(r#"{{"partition":{},"offset":{offset},"count":{count}"#, partition.0);
-        let offsets = || self.placed.iter().take(count).map(|placed| placed.offset.0);
-        if !offsets().eq((offset..).take(count)) {
-            let listed: Vec<String> = offsets().map(|offset| offset.to_string()).collect();
+        let before = untold.iter().take_while(|placed| placed.ticket < first).count();
+        let its = untold[before..].iter().take_while(|placed| placed.ticket <= last);
+        let its = &untold[before..before + its.count()];
+        self.told += before + its.len();
+        let offset = its.first().map_or(0, |placed| placed.offset.0);
+        let mut body = format!(r#"{{"partition":{},"offset":{offset},"count":{}"#, partition.0, its.len());
+        // Offsets rise: so the last of them tells whether others are in between.
+        if its.last().is_some_and(|placed| placed.offset.0 - offset >= its.len() as u64) {
+            let listed: Vec<String> = its.iter().map(|placed| placed.offset.0.to_string()).collect();
             let _ = write!(body, r#","offsets":[{}]"#, listed.join(","));
         }
         body.push('}');
-        self.placed.drain(..count);
         Response::body(200, "application/json", body.into_bytes())
     }
 
@@ -420,6 +446,7 @@ impl Desk {
         answers.extend(self.waiting.drain(..).map(|waiting| (waiting.number, not_settled(&why).into())));
         self.producer = None;
         self.placed.clear();
+        self.told = 0;
         self.unflushed_bytes = 0;
     }
 

@@ -206,6 +206,31 @@ fn requests_that_come_together_are_flushed_together_and_answered_when_they_are_s
 }
 
 #[test]
+fn each_query_is_done_as_it_says_whatever_the_one_before_it_said() {
+    let log = TestLog::default();
+    let mut clerk = log.clerk();
+    for (number, query) in [
+        (1, "partition=1&ack=os"),
+        (2, "partition=1&ack=os"),
+        (3, "partition=0&ack=os"),
+        (4, "partition=1&ack=os&producer=5&sequence=1"),
+        (5, "partition=1&ack=os&producer=5&sequence=2"),
+        (6, "partition=0&ack=os"),
+    ] {
+        take(&mut clerk, number, query, &framed(1)).unwrap();
+    }
+    assert_eq!(take(&mut clerk, 7, "partition=0&ack=os&", b"").map(drop), Ok(()), "as it was read before");
+    assert_eq!(log.state().identified, [1, 2].map(|sequence| Identity { producer: 5, sequence }));
+    clerk.flush();
+    log.settle(6);
+    let partitions = finished(&mut clerk).into_iter().map(|(number, _, text)| {
+        let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (number, text["partition"].as_u64().unwrap())
+    });
+    assert!(partitions.eq([(1, 1), (2, 1), (3, 0), (4, 1), (5, 1), (6, 0), (7, 0)]));
+}
+
+#[test]
 fn each_level_has_a_producer_of_its_own() {
     let log = TestLog::default();
     let mut clerk = log.clerk();
