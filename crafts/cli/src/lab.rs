@@ -69,7 +69,8 @@ enum LabCommand {
     Run {
         /// Which lab.
         lab: String,
-        /// What the pipeline is told, as in --listen 127.0.0.1:9000 or --data DIR; of an exercise, what phase 0 is told.
+        /// What the pipeline is told, as in --listen 127.0.0.1:9000 or --data DIR; of a lab of the queue also --partitions 8,
+        /// and --alone for nothing but the queue; of an exercise, what phase 0 is told.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },

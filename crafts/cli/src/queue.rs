@@ -47,7 +47,8 @@ enum Action {
 /// Where to ask.
 #[derive(Args)]
 struct Server {
-    /// Base URL of the queue service (`craft serve queue`); topics, groups and tail also work on a pipeline (`craft up`).
+    /// Base URL of the queue service (`craft serve queue`); topics, groups and tail without --group also work on a
+    /// pipeline (`craft up`).
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8082")]
     url: String,
     /// The server's token.
