@@ -149,10 +149,13 @@ fn the_labs_that_are_told_are_there() {
     }
 }
 
-/// Those of them that `craft` is told, without cargo.
+/// Those of them that `craft` is told, without cargo. What a shell's loop counts stands for a number.
 fn craft_commands() -> Vec<(String, Vec<String>)> {
+    let counted = |word: &String| if word.starts_with('$') { "1".to_owned() } else { word.clone() };
     let of_craft = |(chapter, words): (String, Vec<String>)| match &words[..] {
-        [cargo, craft, ..] if cargo == "cargo" && craft == "craft" => Some((chapter, words[1..].to_vec())),
+        [cargo, craft, ..] if cargo == "cargo" && craft == "craft" => {
+            Some((chapter, words[1..].iter().map(counted).collect()))
+        }
         _ => None,
     };
     told(tree()).into_iter().filter_map(of_craft).collect()
