@@ -58,6 +58,9 @@ fn how(file: &str, words: &[&str]) -> How {
         ["cargo", "craft", "queue", "verify", ..] => {
             How::Left("its log is damaged by hand; tests/queue.rs does it")
         }
+        ["cargo", "craft", "queue", .., last] if last.starts_with('$') => {
+            How::Left("its loop counts the partitions")
+        }
         ["cargo", "craft", "queue", .., "--follow" | "--watch"]
         | ["cargo", "craft", "queue", "tail", "--follow", ..] => How::Follows,
         ["cargo", "craft", "queue", ..] => How::AsksQueue,
@@ -77,7 +80,8 @@ fn how(file: &str, words: &[&str]) -> How {
         ["phase0/demo.sh", ..] => How::Left(".ci/run does it"),
         ["git" | "cp" | "cd", ..] => How::Left("it prepares the model checker's run, which .ci/run does"),
         ["a=$(head" | "tr" | "printf", ..] => How::Left("the shell makes the bodies of that loop"),
-        ["bash" | "for" | "do" | "done" | "sleep" | "ls" | "wc" | "grep", ..] => {
+        ["dd" | "truncate", ..] => How::Left("it damages a log by hand; the queue's tests of recovery do it"),
+        ["bash" | "for" | "do" | "done" | "kill" | "sleep" | "ls" | "wc" | "grep", ..] => {
             How::Left("it makes slow clients and looks at threads while the learner's own server runs")
         }
         _ => panic!("{file}: nobody has said how to try {words:?}"),

@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+/// Of a record that is not where it was.
+const OUT_OF_PLACE: [&str; 2] = ["what should be before it", "was acknowledged at"];
+
 #[test]
 fn a_log_that_kept_everything_holds() {
     let (mut ledger, log) = a_life(2);
@@ -43,8 +46,9 @@ fn a_log_that_lost_a_record_in_the_middle_is_found_out() {
 
 #[test]
 fn a_log_that_lost_a_whole_batch_in_the_middle_is_found_out() {
-    // One of a single record, so that no other of its batch is left.
-    told_unread("what should be before it", |log| {
+    // One of a single record, so that no other of its batch is left. What is told depends on whose record is the next one,
+    // and on whether its producer was told a place before it was stopped.
+    told_with(0, &OUT_OF_PLACE, |log| {
         let alone = (0..log.records[0].len()).find(|at| log.is_alone(*at)).expect("a batch of one record");
         log.records[0].remove(alone);
     });
@@ -60,7 +64,7 @@ fn a_log_that_holds_a_record_twice_is_found_out() {
 
 #[test]
 fn a_log_that_swapped_two_records_is_found_out() {
-    told_unread("what should be before it", |log| log.records[0].swap(0, 1));
+    told_with(0, &OUT_OF_PLACE, |log| log.records[0].swap(0, 1));
 }
 
 #[test]
@@ -102,21 +106,21 @@ fn a_log_that_dropped_what_nobody_has_committed_is_found_out() {
 /// A log that is changed like this does not hold, and these words are said of it.
 #[track_caller]
 fn told(words: &str, change: impl FnOnce(&mut Kept)) {
-    told_with(2, words, change);
+    told_with(2, &[words], change);
 }
 
 /// The same where nobody has read it, so that nobody can bear witness.
 #[track_caller]
 fn told_unread(words: &str, change: impl FnOnce(&mut Kept)) {
-    told_with(0, words, change);
+    told_with(0, &[words], change);
 }
 
 #[track_caller]
-fn told_with(members: u32, words: &str, change: impl FnOnce(&mut Kept)) {
+fn told_with(members: u32, any_of: &[&str], change: impl FnOnce(&mut Kept)) {
     let (mut ledger, mut log) = a_life(members);
     change(&mut log);
     let why = ledger.check(&log).expect_err("nothing was noticed");
-    assert!(why.contains(words), "{why}");
+    assert!(any_of.iter().any(|words| why.contains(words)), "{why}");
 }
 
 /// The books of one life, and what its log holds in the end.
