@@ -6,8 +6,10 @@
 use serde::Serialize;
 use std::{
     any::Any,
+    collections::HashSet,
+    ffi::OsString,
     fmt::Display,
-    mem,
+    fs, mem,
     ops::RangeInclusive,
     panic::{self, PanicHookInfo},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -85,13 +87,17 @@ impl Test {
     }
 
     /// Runs it on a thread of its own. A panic anywhere in the process while it runs breaks it; so tests are run one after
-    /// the other.
+    /// the other. Threads that an earlier test has left behind may panic late: that is none of this one's.
     pub fn run(&self) -> Verdict {
         let _alone = lock(&RUNNING);
         doing("");
         lock(&PANICS).clear();
         lock(&KEPT).clear();
-        panic::set_hook(Box::new(|info| {
+        let left_behind = threads();
+        panic::set_hook(Box::new(move |info| {
+            if this_thread().is_some_and(|this| left_behind.contains(&this)) {
+                return;
+            }
             lock(&PANICS).push(Panic::of(info));
             lock(&KEPT).iter().for_each(|keep| keep());
         }));
@@ -288,12 +294,40 @@ pub fn name_of(sentence: &str) -> String {
     sentence.split(letters).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
+/// The threads of this process, as Linux numbers them; none where it does not say.
+fn threads() -> HashSet<OsString> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.map(|task| task.file_name()).collect()
+}
+
+fn this_thread() -> Option<OsString> {
+    Some(fs::read_link("/proc/thread-self").ok()?.file_name()?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn run(check: fn() -> Check) -> Verdict {
         Test::since(0, "a-name", check).run()
+    }
+
+    #[test]
+    fn who_was_left_behind_by_an_earlier_test_and_panics_late_breaks_none() {
+        let (begun, wait) = std::sync::mpsc::channel::<()>();
+        let left_behind = Mutex::new(Some(thread::spawn(move || wait.recv().expect("nobody sends"))));
+        let begun = Mutex::new(Some(begun));
+        let later = Test::new("later".to_owned(), ALL, move || {
+            drop(lock(&begun).take());
+            assert!(lock(&left_behind).take().is_some_and(|thread| thread.join().is_err()));
+            Ok(())
+        });
+        assert_eq!(later.run(), Verdict::Holds(()));
+        let own = Test::new("own".to_owned(), ALL, || {
+            assert!(thread::spawn(|| panic!("of its own")).join().is_err());
+            Ok(())
+        });
+        assert!(matches!(own.run(), Verdict::Broken(_)), "its own thread is its own");
     }
 
     #[test]
