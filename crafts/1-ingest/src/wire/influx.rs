@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Canonical, Row, Sink},
+    slots::{Row, Sink},
 };
 use arrayvec::ArrayVec;
 use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::BODY_BYTES_MAX};
@@ -172,19 +172,12 @@ impl LineProtocol {
         arrived: TimestampMs,
         outcome: &mut Outcome<'_, S>,
     ) -> Result<bool, ApiError> {
-        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
-        let mut behind = *cursor;
-        behind.at += bytes;
-        let Ok(Some(value)) = field_value(&mut behind) else { return Ok(false) };
-        if !matches!(behind.peek(), b' ' | b'\t' | b'\r' | b'\n') {
-            return Ok(false);
-        }
-        let Ok(timestamp) = self.precision.read_end(&mut behind, &mut self.stamp) else { return Ok(false) };
-        let timestamp = timestamp.unwrap_or(arrived);
-        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
-        self.known.pass();
-        *cursor = behind;
-        Ok(true)
+        let (precision, stamp) = (self.precision, &mut self.stamp);
+        self.known.take(cursor, (offset, arrived), outcome, |behind| {
+            let value = field_value(behind).ok()??;
+            let ends = matches!(behind.peek(), b' ' | b'\t' | b'\r' | b'\n');
+            ends.then(|| precision.read_end(behind, stamp).ok())?.map(|timestamp| (value, timestamp))
+        })
     }
 
     /// The series of a line that was read is known from now on, if it is its only field.

@@ -10,7 +10,9 @@
 //! Nothing here knows a format. What is kept is bounded by [`KNOWN_BYTES_MAX`]; beyond, what is known stays until too much
 //! of what comes is not.
 
-use contracts::{Labels, LabelsView};
+use super::scan::{Cursor, Outcome};
+use crate::slots::{Canonical, Sink};
+use contracts::{Labels, LabelsView, TimestampMs, http::ApiError};
 use std::{collections::HashMap, sync::Arc};
 
 /// Memory that the series of one format may take, for each thread that reads it: some thirty thousand of usual size.
@@ -45,16 +47,37 @@ struct Series {
 }
 
 impl Known {
+    /// Takes a line whose series is known, if its turn has come and `read` finds nothing wrong with what stands behind the
+    /// series' text: a value, and when it was, to the end of the line. Says whether that was so.
+    #[inline(always)]
+    pub(super) fn take<S: Sink>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        (offset, arrived): (usize, TimestampMs),
+        outcome: &mut Outcome<'_, S>,
+        read: impl FnOnce(&mut Cursor<'_>) -> Option<(f64, Option<TimestampMs>)>,
+    ) -> Result<bool, ApiError> {
+        let Some((bytes, labels)) = self.expected(cursor.rest()) else { return Ok(false) };
+        let mut behind = *cursor;
+        behind.at += bytes;
+        let Some((value, timestamp)) = read(&mut behind) else { return Ok(false) };
+        let timestamp = timestamp.unwrap_or(arrived);
+        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
+        self.pass();
+        *cursor = behind;
+        Ok(true)
+    }
+
     /// The series whose turn it is, if `line` begins with it: how long its text is, and its labels.
     #[inline(always)]
-    pub(super) fn expected(&self, line: &[u8]) -> Option<(usize, LabelsView<'_>)> {
+    fn expected(&self, line: &[u8]) -> Option<(usize, LabelsView<'_>)> {
         let series = &self.series[self.series[self.last?].next?];
         line.starts_with(&series.text).then(|| (series.text.len(), series.labels.view()))
     }
 
     /// The line was one of the series whose turn it was.
     #[inline(always)]
-    pub(super) fn pass(&mut self) {
+    fn pass(&mut self) {
         self.last = self.last.and_then(|last| self.series[last].next);
     }
 

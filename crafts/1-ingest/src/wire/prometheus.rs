@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     number::{Decimal, scan_f64, scan_i64},
-    slots::{Canonical, Incoming, Sink},
+    slots::{Incoming, Sink},
 };
 use arrayvec::ArrayVec;
 use contracts::{TimestampMs, http::ApiError, labels::METRIC_NAME, limits::LABELS_PER_SERIES_MAX};
@@ -130,18 +130,11 @@ impl Exposition {
         arrived: TimestampMs,
         outcome: &mut Outcome<'_, S>,
     ) -> Result<bool, ApiError> {
-        let Some((bytes, labels)) = self.known.expected(cursor.rest()) else { return Ok(false) };
-        let mut behind = *cursor;
-        behind.at += bytes;
-        behind.skip_blanks();
-        let Ok((value, timestamp)) = read_point(&mut behind, &mut self.stamp, self.is_open_metrics) else {
-            return Ok(false);
-        };
-        let timestamp = timestamp.unwrap_or(arrived);
-        outcome.push_canonical(offset + cursor.at, &Canonical { client: "", labels, timestamp, value })?;
-        self.known.pass();
-        *cursor = behind;
-        Ok(true)
+        let (stamp, is_open_metrics) = (&mut self.stamp, self.is_open_metrics);
+        self.known.take(cursor, (offset, arrived), outcome, |behind| {
+            behind.skip_blanks();
+            read_point(behind, stamp, is_open_metrics).ok()
+        })
     }
 
     /// Goes over a line that holds a sample. Returns where its value stands, the value and the time.
